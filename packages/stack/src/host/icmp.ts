@@ -1,0 +1,70 @@
+/** ICMP: echo replies, and errors about our segments after validation (RFC 5927 §4, RFC 9293 §3.9.2.2, RFC 8201 §4). */
+import { buildPacket, fold, ICMP, ICMPV6, ipHeader, isMalformed, parseIcmp, parseIpv4, parseIpv6, pseudoHeader6, PROTOCOL, sum } from '@subflow/wire';
+import type { IcmpError, Segment } from '@subflow/wire';
+import { remove } from '../tcp/close.ts';
+import { reducePathMtu } from '../tcp/path-mtu.ts';
+import { toPosition } from '../tcp/sequence.ts';
+import { STATE } from '../tcp/state.ts';
+import type { Demux } from './demux.ts';
+import type { Host } from './host.ts';
+import type { Interface } from './interface.ts';
+
+const MAX_ECHO = 1280;
+
+export function handleIcmp(host: Host, demux: Demux, through: Interface, packet: Segment, now: number): void {
+  const version = packet.ipVersion === 4 ? 4 : 6;
+  const length = packet.endOffset - packet.tcpOffset;
+  const pseudo = version === 4 ? 0 : pseudoHeader6(packet.bytes, packet.ipOffset + 8, PROTOCOL.icmpv6, length);
+  if (length < 8 || fold(sum(packet.bytes, packet.tcpOffset, length, pseudo)) !== 0xffff) {
+    host.drop(through, 'icmp-checksum', now);
+    return;
+  }
+  const message = parseIcmp(packet.view, packet.tcpOffset, length, version);
+  if (isMalformed(message)) {
+    host.drop(through, 'icmp-malformed', now);
+    return;
+  }
+  if (message.kind === 'echo' && !message.reply && length <= MAX_ECHO) {
+    const at = packet.ipOffset + (version === 4 ? 12 : 8);
+    const size = version === 4 ? 4 : 16;
+    const source = packet.bytes.slice(at, at + size);
+    const destination = packet.bytes.slice(at + size, at + 2 * size);
+    const protocol = version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6;
+    host.sendRaw(through, buildPacket(ipHeader(destination, source, protocol), { icmp: { ...message, reply: true } }));
+    return;
+  }
+  if (message.kind === 'error') handleError(host, demux, through, message, now);
+  else host.count('icmp-ignored');
+}
+
+function handleError(host: Host, demux: Demux, through: Interface, message: IcmpError, now: number): void {
+  const view = new DataView(message.quote.buffer, message.quote.byteOffset, message.quote.byteLength);
+  const ip = message.version === 4 ? parseIpv4(view, 0, view.byteLength) : parseIpv6(view, 0, view.byteLength);
+  if (isMalformed(ip) || ip.protocol !== PROTOCOL.tcp || ip.headerLength + 8 > view.byteLength) {
+    host.drop(through, 'icmp-quote', now);
+    return;
+  }
+  const tcb = demux.findTuple(ip.source, view.getUint16(ip.headerLength), ip.destination, view.getUint16(ip.headerLength + 2));
+  if (tcb === null) {
+    host.drop(through, 'icmp-no-connection', now);
+    return;
+  }
+  // The quoted sequence number must be in flight, or anyone could forge errors (RFC 5927 §4.1).
+  const position = toPosition(tcb.iss, view.getInt32(ip.headerLength + 4), tcb.sndUna);
+  if (position < tcb.sndUna || position > tcb.sndNxt) {
+    host.drop(through, 'icmp-out-of-window', now);
+    return;
+  }
+  const tooBig = message.version === 4 ? message.type === ICMP.unreachable && message.code === 4 : message.type === ICMPV6.packetTooBig;
+  if (tooBig) {
+    const mtu = message.version === 4 ? message.rest & 0xffff : message.rest;
+    // Old routers say 0 (RFC 1191 §5): take the minimum.
+    if (reducePathMtu(tcb, mtu === 0 ? 576 : mtu, now)) host.count('icmp-path-mtu');
+    return;
+  }
+  const unreachable = message.type === (message.version === 4 ? ICMP.unreachable : ICMPV6.unreachable);
+  // Hard errors end a connection that is being opened; later they are only counted (RFC 5927 §5.2, RFC 9293 §3.9.2.2).
+  if (unreachable && tcb.state === STATE.synSent) remove(tcb, 'unreachable', now);
+  else host.count('icmp-soft-error');
+}
+

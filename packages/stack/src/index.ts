@@ -1,0 +1,26 @@
+/** Floor 1: a host that neither reads a clock nor opens a socket. Pure. */
+export * from './events.ts';
+export { Host } from './host/host.ts';
+export type { ConnectOptions, Listener, Route } from './host/host.ts';
+export { StackError } from './host/config.ts';
+export type { Entropy, HostOptions } from './host/config.ts';
+export { Interface } from './host/interface.ts';
+export type { InterfaceAddress, InterfaceConfig } from './host/interface.ts';
+export { Connection, MODE, PHASE } from './mptcp/connection.ts';
+export { Subflow } from './mptcp/subflow.ts';
+export { addAddressHmac, joinHmac, keyMaterial } from './mptcp/keys.ts';
+export type { KeyMaterial } from './mptcp/keys.ts';
+export { DEFAULT_MPTCP_CONFIG } from './mptcp/config.ts';
+export type { MptcpConfig } from './mptcp/config.ts';
+export { lowestRtt } from './mptcp/scheduler/lowest-rtt.ts';
+export type { Scheduler, SchedulerFactory, SchedulingRequest } from './mptcp/scheduler/types.ts';
+export { defaultPathManager } from './mptcp/path-manager/default.ts';
+export type { Endpoint, PathManager, PathManagerFactory } from './mptcp/path-manager/types.ts';
+export type { RemoteAddress } from './mptcp/address.ts';
+export type { CongestionControl, CongestionFactory, CongestionView } from './tcp/congestion/types.ts';
+export { DEFAULT_TCP_CONFIG } from './tcp/config.ts';
+export type { TcpConfig } from './tcp/config.ts';
+export { STATE, STATE_NAMES, CLOSE_REASON } from './tcp/state.ts';
+export type { CloseReason } from './tcp/state.ts';
+export { Tcb } from './tcp/tcb.ts';
+export { TransmitSlot } from './tcp/transmit-slot.ts';

@@ -1,0 +1,135 @@
+/** Ending: DATA_FIN (RFC 8684 §3.3.3), MP_FASTCLOSE (§3.5), subflow resets (§3.6), and what is left when all subflows are gone. */
+import { RESET_REASON } from '@subflow/wire';
+import { abort, closeSend, orphan } from '../tcp/close.ts';
+import type { CloseReason } from '../tcp/state.ts';
+import { MODE, PHASE } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { maySend, wakeSenders } from './send.ts';
+import type { Subflow } from './subflow.ts';
+
+/** Subflows get this long to finish their FIN exchanges after both DATA_FINs are acknowledged. */
+const LINGER = 10_000_000;
+const MIN_FIN_INTERVAL = 200_000;
+
+/** The application has finished writing. */
+export function afterShutdown(connection: Connection, now: number): void {
+  if (connection.phase === PHASE.opening && connection.subflows.length === 0) return;
+  wakeSenders(connection, now);
+}
+
+/** Signals DATA_FIN on every usable subflow, and again until it is acknowledged. */
+export function sendDataFin(connection: Connection, now: number): void {
+  let rto = connection.host.tcp.minRto;
+  for (const subflow of connection.subflows) {
+    if (!maySend(subflow)) continue;
+    rto = Math.max(rto, subflow.tcb.rto);
+    subflow.requestAck();
+  }
+  connection.finAt = now + Math.min(connection.host.tcp.maxRto, Math.max(MIN_FIN_INTERVAL, rto) * 2 ** connection.finTries);
+  connection.finTries++;
+  connection.reschedule();
+}
+
+/** All data up to the peer's DATA_FIN has arrived. */
+export function remoteFinReached(connection: Connection, now: number): void {
+  if (connection.receiveEnded) return;
+  connection.receiveEnded = true;
+  if (connection.mode === MODE.mptcp) connection.dataRcvNxt++;
+  connection.outOfOrder = null;
+  connection.outOfOrderBytes = 0;
+  connection.host.emit({ type: 'connection-end', time: now, connection: connection.id });
+  for (const subflow of connection.subflows) if (subflow.established) subflow.requestAck();
+  finishIfDone(connection, now);
+}
+
+/** Closes the subflows once both directions are finished (RFC 8684 §3.3.3). */
+export function finishIfDone(connection: Connection, now: number): void {
+  if (connection.mode !== MODE.mptcp || connection.phase === PHASE.closed) return;
+  if (!connection.finAcknowledged || !connection.receiveEnded) return;
+  connection.finAt = 0;
+  connection.dataRetransmitAt = 0;
+  for (const subflow of connection.subflows.slice()) {
+    if (subflow.established) {
+      closeSend(subflow.tcb, now);
+      orphan(subflow.tcb, now);
+    } else {
+      abort(subflow.tcb, 'aborted', now);
+    }
+  }
+  closed(connection, 'normal', now);
+  if (connection.subflows.length > 0) {
+    connection.closeAt = now + LINGER;
+    connection.reschedule();
+  }
+}
+
+/** The application's connection is over; subflows may still be saying goodbye. */
+export function closed(connection: Connection, reason: CloseReason, now: number): void {
+  if (connection.phase === PHASE.closed) return;
+  connection.phase = PHASE.closed;
+  connection.closeReason = reason;
+  connection.finAt = connection.dataRetransmitAt = connection.silenceAt = 0;
+  connection.reinjections = null;
+  connection.outOfOrder = null;
+  connection.outOfOrderBytes = 0;
+  connection.announcements = null;
+  connection.sendBuffer.release(connection.sendBuffer.end);
+  connection.host.emit({ type: 'connection-closed', time: now, connection: connection.id, reason });
+  connection.host.released(connection);
+  connection.reschedule();
+}
+
+/** Fast close: every subflow is reset, with MP_FASTCLOSE (option R of RFC 8684 §3.5). */
+export function abortConnection(connection: Connection, reason: CloseReason, now: number): void {
+  if (connection.phase === PHASE.closed) return;
+  const subflows = connection.subflows.slice();
+  for (const subflow of subflows) {
+    subflow.fastclose = connection.mode === MODE.mptcp && connection.remote !== null && subflow.established;
+    subflow.resetReason = RESET_REASON.unspecified;
+  }
+  closed(connection, reason, now);
+  for (const subflow of subflows) abort(subflow.tcb, 'aborted', now);
+}
+
+/** The peer fast-closed (RFC 8684 §3.5). */
+export function receivedFastclose(connection: Connection, now: number): void {
+  const subflows = connection.subflows.slice();
+  closed(connection, 'reset', now);
+  for (const subflow of subflows) {
+    subflow.resetReason = RESET_REASON.unspecified;
+    abort(subflow.tcb, 'reset', now);
+  }
+}
+
+/** Resets one subflow with a reason (RFC 8684 §3.6). */
+export function resetSubflow(subflow: Subflow, reason: number, transient: boolean, now: number): void {
+  subflow.resetReason = reason;
+  subflow.resetTransient = transient;
+  abort(subflow.tcb, 'aborted', now);
+}
+
+/** Gives a silent or timed-out subflow up; the peer may try again. */
+export function closeSubflow(subflow: Subflow, reason: CloseReason, now: number): void {
+  subflow.resetReason = RESET_REASON.performance;
+  subflow.resetTransient = true;
+  abort(subflow.tcb, reason, now);
+}
+
+/** No subflow is left. */
+export function allSubflowsGone(connection: Connection, reason: CloseReason, now: number): void {
+  if (connection.phase === PHASE.closed) return;
+  if (connection.mode === MODE.tcp || !connection.confirmed) {
+    const done = reason === 'normal' || (connection.receiveEnded && connection.sendClosed && connection.dataUna === connection.sendBuffer.end);
+    closed(connection, done ? 'normal' : reason, now);
+    return;
+  }
+  const retries = connection.pathManager !== null && connection.pathManager.deadline() !== 0;
+  if (reason === 'normal' || reason === 'aborted' || (connection.active && !retries)) {
+    closed(connection, reason === 'normal' && !(connection.finAcknowledged || connection.receiveEnded) ? 'reset' : reason, now);
+    return;
+  }
+  // Break before make: wait for a new subflow (RFC 8684 §3.3.3).
+  connection.closeAt = now + connection.host.mptcp.closeTimeout;
+  connection.closeReason = reason;
+  connection.reschedule();
+}

@@ -1,0 +1,83 @@
+/** The timers of a connection: data-level retransmission, DATA_FIN, announcements, silence, path manager, close. */
+import { earlier } from '../tcp/timers.ts';
+import { abort } from '../tcp/close.ts';
+import { PHASE } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { announcementDeadline, repeatAnnouncements } from './address.ts';
+import { abortConnection, closed, sendDataFin } from './close.ts';
+import { Mapping } from './mapping.ts';
+import { reinjectHead } from './reinjection.ts';
+import { armDataRetransmission } from './send.ts';
+import { checkSilence, subflowDeadline, fireSubflowTimers } from './liveness.ts';
+import { dataLevelStalled } from './fallback.ts';
+
+const HEAD = 65536;
+
+export function connectionDeadline(connection: Connection): number {
+  let at = earlier(connection.dataRetransmitAt, connection.finAt);
+  at = earlier(at, connection.closeAt);
+  if (connection.phase === PHASE.closed) return connection.closeAt;
+  at = earlier(at, connection.silenceAt);
+  at = earlier(at, announcementDeadline(connection));
+  for (const subflow of connection.subflows) at = earlier(at, subflowDeadline(subflow));
+  if (connection.pathManager !== null) at = earlier(at, connection.pathManager.deadline());
+  return at;
+}
+
+export function fireConnectionTimers(connection: Connection, now: number): void {
+  if (due(connection.closeAt, now)) {
+    connection.closeAt = 0;
+    for (const subflow of connection.subflows.slice()) abort(subflow.tcb, 'timeout', now);
+    closed(connection, connection.closeReason ?? 'timeout', now);
+    return;
+  }
+  if (connection.phase === PHASE.closed) return;
+  if (due(connection.finAt, now)) {
+    if (connection.finTries > connection.host.mptcp.maxDataRetransmits) {
+      abortConnection(connection, 'timeout', now);
+      return;
+    }
+    sendDataFin(connection, now);
+  }
+  if (due(connection.dataRetransmitAt, now)) dataTimeout(connection, now);
+  if (connection.closed) return;
+  repeatAnnouncements(connection, now);
+  for (const subflow of connection.subflows.slice()) fireSubflowTimers(subflow, now);
+  if (connection.closed) return;
+  if (due(connection.silenceAt, now)) checkSilence(connection, now);
+  if (connection.closed) return;
+  const manager = connection.pathManager;
+  if (manager !== null && due(manager.deadline(), now)) manager.onTimer(connection, now);
+}
+
+function due(at: number, now: number): boolean {
+  return at !== 0 && at <= now;
+}
+
+/** No data-level progress for a while (RFC 8684 §3.3.6). */
+function dataTimeout(connection: Connection, now: number): void {
+  connection.dataRetransmitAt = 0;
+  if (connection.subflows.length > 0 && ++connection.dataTimeouts > connection.host.mptcp.maxDataRetransmits) {
+    abortConnection(connection, 'timeout', now);
+    return;
+  }
+  if (!headInFlight(connection)) {
+    if (dataLevelStalled(connection, now)) return;
+    reinjectHead(connection, HEAD, now);
+  }
+  armDataRetransmission(connection, now);
+}
+
+/** Whether some subflow still works on the first unacknowledged byte. */
+function headInFlight(connection: Connection): boolean {
+  const head = connection.dataUna;
+  if (connection.reinjections !== null) return true;
+  for (const subflow of connection.subflows) {
+    for (let record = subflow.tcb.head; record !== null; record = record.next) {
+      if (!(record.tag instanceof Mapping)) continue;
+      const start = record.tag.dataPosition + (record.position - record.tag.position);
+      if (start <= head && head < start + (record.end - record.position)) return true;
+    }
+  }
+  return false;
+}

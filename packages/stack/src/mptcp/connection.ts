@@ -1,0 +1,268 @@
+/**
+ * One connection as the application sees it: a reliable byte stream, over one subflow (plain TCP, or after fallback) or
+ * several (Multipath TCP). State and the application's calls; the mechanisms are in the files beside it.
+ */
+import { formatEndpoint } from '@subflow/wire';
+import type { Host } from '../host/host.ts';
+import { ReceiveQueue, SendBuffer } from '../buffers.ts';
+import type { OutOfOrderRun } from '../tcp/reassembly.ts';
+import type { CongestionView } from '../tcp/congestion/types.ts';
+import type { CloseReason } from '../tcp/state.ts';
+import type { FallbackReason } from '../events.ts';
+import type { KeyMaterial } from './keys.ts';
+import type { Scheduler } from './scheduler/types.ts';
+import type { PathManager } from './path-manager/types.ts';
+import type { Subflow } from './subflow.ts';
+import type { PendingAnnouncement, RemoteAddress } from './address.ts';
+import { announceAddress, removeLocalAddress } from './address.ts';
+import { abortConnection, afterShutdown, closeSubflow } from './close.ts';
+import { connectionDeadline, fireConnectionTimers } from './connection-timers.ts';
+import { openJoin } from './handshake.ts';
+import { noteConsumed } from './window.ts';
+import { wakeSenders } from './send.ts';
+import type { ReinjectionRange } from './reinjection.ts';
+
+/** How the connection works at present. */
+export const MODE = { mptcp: 'mptcp', tcp: 'tcp' } as const;
+export type Mode = (typeof MODE)[keyof typeof MODE];
+
+export const PHASE = { opening: 0, open: 1, closing: 2, closed: 3 } as const;
+
+export class Connection {
+  readonly id: number;
+  readonly host: Host;
+  /** Opened by us. */
+  readonly active: boolean;
+  readonly remoteAddress: Uint8Array;
+  readonly remotePort: number;
+  readonly localPort: number;
+  /** Listener that accepted it, -1 for active ones. */
+  readonly listener: number;
+  mode: Mode;
+  /** Local address of the first subflow of an accepted connection: address id 0 (RFC 8684 §3.2). */
+  initialLocal: Uint8Array | null = null;
+  wasOpen = false;
+  phase: number = PHASE.opening;
+  closeReason: CloseReason | null = null;
+  fallbackReason: FallbackReason | null = null;
+
+  // Keys (RFC 8684 §3.1).
+  local: KeyMaterial | null = null;
+  remote: KeyMaterial | null = null;
+  checksum: boolean;
+  peerDeniesJoin = false;
+  pathManagerTold = false;
+  /** A DSS option has arrived: both directions carry the options. */
+  confirmed = false;
+  /** More than one subflow has carried data at some time: fallback is no longer possible without a gap. */
+  everJoined = false;
+
+  subflows: Subflow[] = [];
+  nextSubflowId = 0;
+  scheduler: Scheduler | null = null;
+  pathManager: PathManager | null = null;
+  /** Congestion states for coupled control. */
+  readonly views: CongestionView[] = [];
+
+  // Send side, data positions.
+  readonly sendBuffer = new SendBuffer();
+  dataUna = 1;
+  dataNxt = 1;
+  dataWndEdge = 1;
+  sendLimit: number;
+  sendClosed = false;
+  finSent = false;
+  finAcknowledged = false;
+  wantsWritable = false;
+  noDelay: boolean;
+  reinjections: ReinjectionRange[] | null = null;
+  reinjectedBytes = 0;
+  /** Offset from subflow to data positions after fallback. */
+  sendDelta = 0;
+
+  // Receive side.
+  readonly received: ReceiveQueue;
+  dataRcvNxt = 1;
+  /** Right edge of the window offered; never moves left (RFC 8684 §3.3.4). */
+  dataRcvEdge = 1;
+  receiveLimit: number;
+  outOfOrder: OutOfOrderRun[] | null = null;
+  outOfOrderBytes = 0;
+  remoteFin = -1;
+  receiveEnded = false;
+  readableTold = false;
+  receiveDelta = 0;
+  peerSends64 = true;
+  duplicateBytes = 0;
+  // Receive-buffer auto-tuning.
+  tuneAt = 0;
+  tuneBytes = 0;
+  consumed = 0;
+
+  // Addresses.
+  remoteAddresses: RemoteAddress[] | null = null;
+  announcements: PendingAnnouncement[] | null = null;
+  acceptedAddresses = 0;
+
+  // Timers: absolute times, 0 when off.
+  timerIndex = -1;
+  timerAt = 0;
+  dataRetransmitAt = 0;
+  dataTimeouts = 0;
+  finAt = 0;
+  finTries = 0;
+  closeAt = 0;
+  silenceAt = 0;
+  bytesWritten = 0;
+  bytesRead = 0;
+
+  constructor(host: Host, id: number, active: boolean, listener: number, localPort: number, remoteAddress: Uint8Array, remotePort: number, multipath: boolean) {
+    this.host = host;
+    this.id = id;
+    this.active = active;
+    this.listener = listener;
+    this.localPort = localPort;
+    this.remoteAddress = remoteAddress;
+    this.remotePort = remotePort;
+    this.mode = multipath ? MODE.mptcp : MODE.tcp;
+    this.checksum = host.mptcp.checksum;
+    this.sendLimit = host.tcp.sendBuffer;
+    this.receiveLimit = host.tcp.receiveBuffer;
+    this.noDelay = !host.tcp.nagle;
+    this.received = new ReceiveQueue(host.chunks);
+    this.dataRcvEdge = 1 + this.receiveLimit;
+  }
+
+  /** Whether the connection is established and not yet closed. */
+  get open(): boolean {
+    return this.phase === PHASE.open;
+  }
+
+  get closed(): boolean {
+    return this.phase === PHASE.closed;
+  }
+
+  /** Bytes waiting to be read. */
+  get readable(): number {
+    return this.received.length;
+  }
+
+  /** Bytes the send buffer still takes. */
+  get writable(): number {
+    if (this.sendClosed || this.phase === PHASE.closed) return 0;
+    return Math.max(0, this.sendLimit - (this.sendBuffer.end - this.dataUna));
+  }
+
+  /**
+   * Queues bytes. They are kept by reference and must not change until acknowledged. A write is taken whole while
+   * there is any room, so the limit may be exceeded by one write. Returns whether it was taken.
+   */
+  write(bytes: Uint8Array, now: number): boolean {
+    if (this.sendClosed || this.phase === PHASE.closed) return false;
+    if (this.writable <= 0) {
+      this.wantsWritable = true;
+      return false;
+    }
+    this.sendBuffer.append(bytes);
+    this.bytesWritten += bytes.length;
+    if (this.writable <= 0) this.wantsWritable = true;
+    wakeSenders(this, now);
+    return true;
+  }
+
+  /** The next bytes in place, or null. Valid until consumed. */
+  peek(): Uint8Array | null {
+    return this.received.peek();
+  }
+
+  /** Drops `count` bytes that were read. */
+  consume(count: number, now: number): void {
+    this.received.consume(count);
+    this.bytesRead += count;
+    this.readableTold = false;
+    noteConsumed(this, count, now);
+  }
+
+  /** A copy of up to `limit` readable bytes, or null when there are none. */
+  read(limit: number, now: number): Uint8Array | null {
+    const chunk = this.received.peek();
+    if (chunk === null) return null;
+    const out = chunk.slice(0, Math.min(limit, chunk.length));
+    this.consume(out.length, now);
+    return out;
+  }
+
+  /** No more will be written: DATA_FIN, or FIN after fallback (RFC 8684 §3.3.3). */
+  shutdown(now: number): void {
+    if (this.sendClosed || this.phase === PHASE.closed) return;
+    this.sendClosed = true;
+    afterShutdown(this, now);
+  }
+
+  /** Ends the connection at once: MP_FASTCLOSE, or RST after fallback (RFC 8684 §3.5). */
+  abort(now: number): void {
+    abortConnection(this, 'aborted', now);
+  }
+
+  /** Announces a local address (RFC 8684 §3.4.1). */
+  announce(addressId: number, address: Uint8Array, port: number | null, now: number): void {
+    announceAddress(this, addressId, address, port, now);
+  }
+
+  /** Opens a further subflow. Null when limits, state or routing do not allow it. */
+  join(local: Uint8Array, localId: number, remote: Uint8Array, remotePort: number, remoteId: number, backup: boolean, now: number): Subflow | null {
+    return openJoin(this, local, localId, remote, remotePort, remoteId, backup, now);
+  }
+
+  /** Withdraws a local address: REMOVE_ADDR, and its subflows are closed (RFC 8684 §3.4.2). */
+  removeAddress(address: Uint8Array, now: number): void {
+    removeLocalAddress(this, address, now);
+  }
+
+  /** Gives up one subflow with a reset. */
+  dropSubflow(subflow: Subflow, now: number): void {
+    closeSubflow(subflow, 'timeout', now);
+  }
+
+  /** Asks the peer to use a subflow as backup, or not (MP_PRIO, RFC 8684 §3.3.8). */
+  setBackup(subflow: Subflow, backup: boolean, now: number): void {
+    subflow.localBackup = backup;
+    subflow.priorityPending = true;
+    subflow.requestAck();
+    this.host.emit({ type: 'subflow-priority', time: now, connection: this.id, subflow: subflow.id, backup, byPeer: false });
+  }
+
+  /** The id under which the peer knows a local address: 0 for the initial one, an endpoint's, or a fresh one. */
+  localIdOf(address: Uint8Array): number {
+    for (const subflow of this.subflows) if (sameWords(subflow.tcb.local, address)) return subflow.localId;
+    return this.host.addressIdOf(address);
+  }
+
+  deadline(): number {
+    return connectionDeadline(this);
+  }
+
+  fire(now: number): void {
+    fireConnectionTimers(this, now);
+  }
+
+  reschedule(): void {
+    this.host.rescheduleConnection(this);
+  }
+
+  toJSON(): unknown {
+    return {
+      id: this.id,
+      mode: this.mode,
+      remote: formatEndpoint(this.remoteAddress, this.remotePort),
+      localPort: this.localPort,
+      subflows: this.subflows.map((subflow) => subflow.id),
+    };
+  }
+}
+
+function sameWords(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}

@@ -1,0 +1,187 @@
+/** Falling back to TCP, or giving one subflow up, when options or payload do not get through (RFC 8684 §3.7). */
+import { FLAG, RESET_REASON } from '@subflow/wire';
+import type { Segment } from '@subflow/wire';
+import type { FallbackReason } from '../events.ts';
+import { updateMss } from '../tcp/path-mtu.ts';
+import { toPosition } from '../tcp/sequence.ts';
+import { RECORD } from '../tcp/record.ts';
+import { abortConnection, resetSubflow } from './close.ts';
+import { MODE, PHASE } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { Mapping } from './mapping.ts';
+import type { ReceivedMapping } from './mapping.ts';
+import { reinjectSubflow } from './reinjection.ts';
+import { dataAcknowledged } from './send.ts';
+import type { Subflow } from './subflow.ts';
+
+/** Advancing ACKs without DATA_ACK after which a single path is taken to have lost the options. */
+const BARE_ACKS = 4;
+
+/** Ends Multipath TCP for good on the only subflow. The caller has made sure that the streams line up. */
+export function fallBack(subflow: Subflow, reason: FallbackReason, now: number): void {
+  const { connection } = subflow;
+  if (connection.mode === MODE.tcp) return;
+  connection.mode = MODE.tcp;
+  connection.fallbackReason = reason;
+  connection.dataRetransmitAt = connection.finAt = connection.silenceAt = 0;
+  connection.announcements = null;
+  connection.reinjections = null;
+  connection.pathManager = null;
+  subflow.mappings = null;
+  subflow.pendingMapping = null;
+  subflow.joinAckAt = 0;
+  for (const other of connection.subflows.slice()) if (other !== subflow) resetSubflow(other, RESET_REASON.middlebox, false, now);
+  connection.host.forgetToken(connection);
+  updateMss(subflow.tcb);
+  connection.host.emit({ type: 'connection-fallback', time: now, connection: connection.id, reason });
+  if (connection.phase !== PHASE.opening) {
+    // A DATA_FIN that was signalled becomes a FIN.
+    connection.finSent = false;
+    if (connection.dataUna < subflow.tcb.sndUna + connection.sendDelta) dataAcknowledged(connection, subflow.tcb.sndUna + connection.sendDelta, now);
+    connection.host.wake(subflow.tcb);
+  }
+  connection.reschedule();
+}
+
+/**
+ * Whether the data in flight is contiguous on this one subflow, so that subflow and data positions differ by a
+ * constant (RFC 8684 §3.7). Sets the two constants when it is.
+ */
+function alignStreams(subflow: Subflow): boolean {
+  const { connection, tcb } = subflow;
+  if (connection.subflows.some((other) => other !== subflow && other.established)) return false;
+  if (connection.outOfOrder !== null || connection.reinjections !== null) return false;
+  // Receiving: the next byte of the subflow is the next byte of the stream, unless something between was lost.
+  const receiveDelta = connection.dataRcvNxt - tcb.rcvNxt;
+  let sendDelta = connection.dataNxt - tcb.sndEnd;
+  for (let record = tcb.head; record !== null; record = record.next) {
+    if (!(record.tag instanceof Mapping)) continue;
+    const delta = record.tag.dataPosition - record.tag.position;
+    if (record === tcb.head) sendDelta = delta;
+    else if (delta !== sendDelta) return false;
+  }
+  if (tcb.head !== null && tcb.sndEnd + sendDelta !== connection.dataNxt) return false;
+  connection.receiveDelta = receiveDelta;
+  connection.sendDelta = sendDelta;
+  return true;
+}
+
+/** A segment without DSS. Returns false when the subflow was reset. */
+export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: number): boolean {
+  const { connection, tcb } = subflow;
+  if (!subflow.established || connection.phase === PHASE.closed) return true;
+  const first = !subflow.joining && !connection.everJoined;
+  const capable = hasCapable(segment);
+  if (segment.payloadLength > 0 && !capable && !connection.confirmed && first) {
+    // First data without any mapping: the options did not get through (RFC 8684 §3.7).
+    fallBack(subflow, 'no-dss-in-first-data', now);
+    return true;
+  }
+  const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
+  const progress = acked > 1 && acked > subflow.lastBareAck;
+  if (!progress || capable || (segment.flags & FLAG.fin) !== 0 || segment.otherMptcpCount > 0) return true;
+  subflow.lastBareAck = acked;
+  if (!connection.confirmed && first) {
+    // Data acknowledged without DATA_ACK, first subflow: infinite mapping, then plain TCP (RFC 8684 §3.7).
+    subflow.infinitePending = true;
+    fallBack(subflow, 'no-data-ack', now);
+    return true;
+  }
+  if (!subflow.dataAcked && subflow.joining && subflow.bareAcks === 0 && acked > 1 && connection.subflows.length > 1) {
+    // The same on a join: this path does not carry the options (RFC 8684 §3.7).
+    reinjectSubflow(subflow, 'closed', now);
+    resetSubflow(subflow, RESET_REASON.middlebox, false, now);
+    return false;
+  }
+  subflow.bareAcks++;
+  // Options vanished later on the only path. RFC 8684 §3.7 would reset; like Linux we keep the connection when the
+  // streams line up, because nothing is lost by it.
+  if (subflow.bareAcks >= BARE_ACKS && acked + connection.sendDelta > connection.dataUna && alignStreams(subflow)) {
+    subflow.infinitePending = true;
+    fallBack(subflow, 'dss-stripped', now);
+  }
+  return true;
+}
+
+/** In-order payload that no mapping covers. Returns false when it must not be used. */
+export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: number, length: number, position: number, now: number): boolean {
+  const { connection, tcb } = subflow;
+  // tcb.rcvNxt is already past this payload: line up with its start.
+  const nextData = connection.dataRcvNxt;
+  const alone = !connection.subflows.some((other) => other !== subflow && other.established);
+  if (alone && subflow.pendingMapping === null && alignStreams(subflow)) {
+    connection.receiveDelta = nextData - position;
+    fallBack(subflow, connection.confirmed ? 'dss-stripped' : 'no-dss-in-first-data', now);
+    return true;
+  }
+  subflow.unmappedBytes += length;
+  tcb.context.count('mptcp-unmapped-data');
+  // Broken: closed, so that the data is sent again elsewhere (RFC 8684 §3.7, fourth rule).
+  if (connection.subflows.some((other) => other !== subflow)) resetSubflow(subflow, RESET_REASON.middlebox, true, now);
+  else abortConnection(connection, 'reset', now);
+  return false;
+}
+
+/** A mapping of length 0: the peer has fallen back (RFC 8684 §3.3.1, §3.7). */
+export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition: number, now: number): boolean {
+  const { connection, tcb } = subflow;
+  if (connection.subflows.some((other) => other !== subflow && other.established)) {
+    resetSubflow(subflow, RESET_REASON.mptcp, false, now);
+    return false;
+  }
+  const position = toPosition(0, segment.ssn, tcb.rcvNxt);
+  if (!alignStreams(subflow) && connection.outOfOrder !== null) {
+    resetSubflow(subflow, RESET_REASON.middlebox, false, now);
+    return false;
+  }
+  connection.receiveDelta = dataPosition - position;
+  fallBack(subflow, 'infinite-mapping', now);
+  return true;
+}
+
+/** A mapping failed its checksum. Returns true after fallback, when the payload is to be used all the same (RFC 8684 §3.7). */
+export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: number): boolean {
+  const { connection } = subflow;
+  connection.host.count('mptcp-checksum');
+  connection.host.emit({ type: 'checksum-failure', time: now, connection: connection.id, subflow: subflow.id, position: mapping.dataPosition });
+  subflow.failPending = true;
+  subflow.failPosition = mapping.dataPosition;
+  const alone = !connection.subflows.some((other) => other !== subflow && other.established);
+  if (alone && mapping.dataPosition === connection.dataRcvNxt && alignStreams(subflow)) {
+    connection.receiveDelta = mapping.dataPosition - mapping.position;
+    subflow.infinitePending = true;
+    fallBack(subflow, 'checksum-failure', now);
+    subflow.requestAck();
+    return true;
+  }
+  resetSubflow(subflow, RESET_REASON.middlebox, false, now);
+  return false;
+}
+
+/** MP_FAIL from the peer: its receiver has seen a wrong checksum at this position of our stream. */
+export function receivedFail(subflow: Subflow, position: number, now: number): void {
+  const { connection } = subflow;
+  if (Number.isNaN(position) || connection.subflows.some((other) => other !== subflow && other.established)) return;
+  if (!alignStreams(subflow)) return;
+  subflow.infinitePending = true;
+  // "the receiver of an MP_FAIL MUST also respond with an MP_FAIL" (RFC 8684 §3.7).
+  subflow.failPending = true;
+  subflow.failPosition = connection.dataRcvNxt;
+  fallBack(subflow, 'mp-fail', now);
+  subflow.requestAck();
+}
+
+/** Nothing holds the head of the stream, nothing acknowledges it: on a single path the DATA_ACKs are being stripped. */
+export function dataLevelStalled(connection: Connection, now: number): boolean {
+  const only = connection.subflows.length === 1 ? connection.subflows[0]! : null;
+  if (only === null || only.bareAcks === 0 || only.tcb.head !== null && only.tcb.head.state !== RECORD.unsent) return false;
+  if (!alignStreams(only)) return false;
+  only.infinitePending = true;
+  fallBack(only, 'dss-stripped', now);
+  return true;
+}
+
+function hasCapable(segment: Segment): boolean {
+  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === 0) return true;
+  return false;
+}

@@ -1,0 +1,64 @@
+/** Keys, tokens, initial data sequence numbers and HMACs of version 1 (RFC 8684 §3.1, §3.2, §3.4.1). */
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import type { U64 } from '@subflow/wire';
+
+/** What a key determines. */
+export interface KeyMaterial {
+  high: number;
+  low: number;
+  /** Most significant 32 bits of the hash. */
+  token: number;
+  /** Least significant 64 bits of the hash. */
+  idsnHigh: number;
+  idsnLow: number;
+}
+
+const keyScratch = new Uint8Array(8);
+const keyView = new DataView(keyScratch.buffer);
+
+/** Derives token and IDSN from a key, hashed in network byte order (RFC 8684 §3.1). */
+export function keyMaterial(high: number, low: number): KeyMaterial {
+  keyView.setInt32(0, high | 0);
+  keyView.setInt32(4, low | 0);
+  const digest = sha256(keyScratch);
+  const view = new DataView(digest.buffer, digest.byteOffset, digest.length);
+  return { high: high | 0, low: low | 0, token: view.getInt32(0), idsnHigh: view.getInt32(24), idsnLow: view.getInt32(28) };
+}
+
+/** HMAC-SHA256 of a join: keyed with sender's then receiver's key, over sender's then receiver's nonce (RFC 8684 §3.2). 32 bytes. */
+export function joinHmac(sender: U64, receiver: U64, senderNonce: number, receiverNonce: number): Uint8Array {
+  const message = new Uint8Array(8);
+  const view = new DataView(message.buffer);
+  view.setInt32(0, senderNonce | 0);
+  view.setInt32(4, receiverNonce | 0);
+  return hmac(sha256, pairKey(sender, receiver), message);
+}
+
+/** The rightmost 64 bits of the HMAC over id, address and port (RFC 8684 §3.4.1). */
+export function addAddressHmac(sender: U64, receiver: U64, addressId: number, address: Uint8Array, port: number): Uint8Array {
+  const message = new Uint8Array(address.length + 3);
+  message[0] = addressId;
+  message.set(address, 1);
+  message[address.length + 1] = port >>> 8;
+  message[address.length + 2] = port & 0xff;
+  return hmac(sha256, pairKey(sender, receiver), message).slice(24);
+}
+
+/** Whether two byte strings are equal, in a time that does not depend on where they differ. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  let difference = 0;
+  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!;
+  return difference === 0;
+}
+
+function pairKey(first: U64, second: U64): Uint8Array {
+  const key = new Uint8Array(16);
+  const view = new DataView(key.buffer);
+  view.setInt32(0, first.high | 0);
+  view.setInt32(4, first.low | 0);
+  view.setInt32(8, second.high | 0);
+  view.setInt32(12, second.low | 0);
+  return key;
+}

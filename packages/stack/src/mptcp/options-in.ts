@@ -1,0 +1,157 @@
+/** What the Multipath TCP options of an acceptable segment do. */
+import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption } from '@subflow/wire';
+import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
+import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
+import { finishIfDone, receivedFastclose, remoteFinReached } from './close.ts';
+import { MODE } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { positionOf32, positionOf64 } from './data-sequence.ts';
+import { bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
+import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
+import { keyMaterial } from './keys.ts';
+import { addMapping, receivedDataPosition } from './mapping.ts';
+import { dataAcknowledged, wakeSenders } from './send.ts';
+import type { Subflow } from './subflow.ts';
+
+/** Processes the options. Returns false when the segment must go no further. */
+export function segmentOptions(subflow: Subflow, segment: Segment, payloadPosition: number, now: number): boolean {
+  const { connection } = subflow;
+  if (connection.mode === MODE.tcp) return true;
+  subflow.condemnedAt = 0;
+  if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
+    const proceed = subflow.joining
+      ? subflow.active ? joinFourthAck(subflow, segment, now) : joinThirdAck(subflow, segment, now)
+      : capableThirdAck(subflow, segment, now);
+    if (!proceed) return false;
+    if ((connection.mode as string) === MODE.tcp) return true;
+  }
+  for (let i = 0; i < segment.otherMptcpCount; i++) {
+    const at = segment.otherMptcp[i]!;
+    const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
+    if (isMalformed(option)) continue;
+    if (!takeOption(subflow, segment, option, payloadPosition, now)) return false;
+  }
+  if ((segment.flags & FLAG.rst) !== 0) return true;
+  if (segment.hasDss) {
+    if (!takeDss(subflow, segment, now)) return false;
+  } else if (!bareAcknowledgement(subflow, segment, now)) {
+    return false;
+  }
+  return !subflow.closed;
+}
+
+function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, payloadPosition: number, now: number): boolean {
+  const { connection } = subflow;
+  switch (option.subtype) {
+    case 'capable':
+      takeCapableData(subflow, segment, option, payloadPosition);
+      return true;
+    case 'add-addr':
+      receivedAddAddress(connection, subflow, option, now);
+      return !subflow.closed;
+    case 'remove-addr':
+      receivedRemoveAddress(connection, option.addressIds, now);
+      return !subflow.closed;
+    case 'prio': {
+      const backup = (option.flags & 1) !== 0;
+      // Version 0's form names an address id; it then concerns the subflows of that address (RFC 6824 §3.3.8).
+      for (const other of connection.subflows) {
+        if (option.addressId === null ? other !== subflow : other.remoteId !== option.addressId) continue;
+        other.remoteBackup = backup;
+        connection.host.emit({ type: 'subflow-priority', time: now, connection: connection.id, subflow: other.id, backup, byPeer: true });
+      }
+      wakeSenders(connection, now);
+      return true;
+    }
+    case 'fail':
+      receivedFail(subflow, positionOf64(connection.local!.idsnHigh, connection.local!.idsnLow, option.dsn.high | 0, option.dsn.low | 0), now);
+      return !subflow.closed;
+    case 'fastclose':
+      if ((option.receiverKey.high | 0) !== connection.local!.high || (option.receiverKey.low | 0) !== connection.local!.low) {
+        connection.host.count('mptcp-fastclose-key');
+        return true;
+      }
+      receivedFastclose(connection, now);
+      return false;
+    case 'tcprst':
+      subflow.peerResetReason = option.reason;
+      subflow.peerResetTransient = (option.flags & 1) !== 0;
+      return true;
+    default:
+      return true;
+  }
+}
+
+/** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). */
+function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, payloadPosition: number): void {
+  const { connection } = subflow;
+  if (option.dataLength === null || connection.remote === null || subflow.joining) return;
+  void payloadPosition;
+  if (segment.payloadLength === 0) return;
+  connection.confirmed = true;
+  addMapping(subflow, 1, 1, option.dataLength, false, option.checksum ?? -1);
+}
+
+function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
+  const { connection } = subflow;
+  subflow.bareAcks = 0;
+  subflow.dataAcked = true;
+  confirm(subflow, now);
+  const flags = segment.dssFlags;
+  if ((flags & DSS_FLAG.dataAck) !== 0) takeDataAck(connection, subflow, segment, now);
+  if (connection.closed) return true;
+  if ((flags & DSS_FLAG.mapping) === 0) return true;
+  const position = receivedDataPosition(connection, segment);
+  if (!(position >= 0)) {
+    connection.host.count('mptcp-dsn-out-of-range');
+    return true;
+  }
+  if (segment.dataLength === 0) return infiniteMapping(subflow, segment, position, now);
+  const fin = (flags & DSS_FLAG.dataFin) !== 0;
+  if (fin) {
+    const at = position + segment.dataLength - 1;
+    // A window of slack: the DATA_FIN of a sane peer lies at most one octet behind the window.
+    if (connection.remoteFin < 0 && at >= connection.dataRcvNxt && at <= connection.dataRcvEdge + 65536) connection.remoteFin = at;
+    subflow.tcb.ackNow = true;
+    if (connection.remoteFin === connection.dataRcvNxt) remoteFinReached(connection, now);
+  }
+  if (!(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
+  return true;
+}
+
+function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment, now: number): void {
+  const local = connection.local!;
+  const position = (segment.dssFlags & DSS_FLAG.dataAck64) !== 0
+    ? positionOf64(local.idsnHigh, local.idsnLow, segment.dataAckHigh, segment.dataAckLow)
+    : positionOf32(local.idsnLow, segment.dataAckLow, connection.dataUna);
+  const limit = connection.finSent ? connection.sendBuffer.end + 1 : connection.dataNxt;
+  if (!(position <= limit)) {
+    connection.host.count('mptcp-data-ack-out-of-range');
+    return;
+  }
+  // The window counts from the DATA_ACK and its edge never moves left (RFC 8684 §3.3.2, §3.3.4).
+  const edge = position + segment.window * 2 ** subflow.tcb.sndScale;
+  const wider = edge > connection.dataWndEdge;
+  if (wider) connection.dataWndEdge = edge;
+  const before = connection.finAcknowledged;
+  if (position > connection.dataUna || (connection.finSent && position === limit)) dataAcknowledged(connection, position, now);
+  if (connection.finAcknowledged && !before) {
+    connection.finAt = 0;
+    finishIfDone(connection, now);
+  }
+  if (wider && !connection.closed) wakeSenders(connection, now);
+}
+
+/** The first DSS proves that options pass both ways: further subflows may be opened (RFC 8684 §3.1). */
+function confirm(subflow: Subflow, now: number): void {
+  const { connection } = subflow;
+  if (connection.confirmed && connection.pathManagerTold) return;
+  connection.confirmed = true;
+  connection.pathManagerTold = true;
+  connection.pathManager?.onEstablished(connection, now);
+}
+
+/** Learns the client's key from the third ACK. */
+export function learnRemoteKey(connection: Connection, option: MpCapable): void {
+  connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low);
+}

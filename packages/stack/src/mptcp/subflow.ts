@@ -1,0 +1,210 @@
+/** One subflow: the TCP connection and what Multipath TCP keeps about it. It is the {@link TcpUser} of its TCP. */
+import type { Segment } from '@subflow/wire';
+import type { CloseReason } from '../tcp/state.ts';
+import type { SendRecord } from '../tcp/record.ts';
+import type { Tcb } from '../tcp/tcb.ts';
+import type { TcpUser } from '../tcp/user.ts';
+import { MODE, PHASE } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { allSubflowsGone, closed, remoteFinReached } from './close.ts';
+import { dataAcknowledged, schedule, wakeSenders } from './send.ts';
+import { deliverFromSubflow } from './receive.ts';
+import type { PendingMapping } from './receive.ts';
+import type { ReceivedMapping } from './mapping.ts';
+import { receiveWindow } from './window.ts';
+import { reinjectSubflow } from './reinjection.ts';
+import { handshakeSegment, synTimedOut, tcpEstablished } from './handshake.ts';
+import { segmentOptions } from './options-in.ts';
+import { writeSegmentOptions } from './options-out.ts';
+import { closeSend } from '../tcp/close.ts';
+
+/** DSS with 8-byte numbers and checksum, or 8-byte numbers and two NOPs (RFC 8684 §3.3, Figure 9). */
+const DSS_SPACE = 28;
+
+export class Subflow implements TcpUser {
+  readonly id: number;
+  readonly connection: Connection;
+  readonly active: boolean;
+  /** Started with MP_JOIN. */
+  readonly joining: boolean;
+  tcb!: Tcb;
+
+  // Addresses and priority.
+  localId: number;
+  remoteId: number;
+  /** We asked the peer to treat it as backup; the peer asked us. */
+  localBackup: boolean;
+  remoteBackup = false;
+
+  // Handshake of a join (RFC 8684 §3.2).
+  localNonce = 0;
+  remoteNonce = 0;
+  /** Our HMAC of the third ACK or SYN+ACK. */
+  hmac: Uint8Array | null = null;
+  joinAckAt = 0;
+  joinAckTries = 0;
+
+  /** Data may flow. */
+  established = false;
+  wasEstablished = false;
+  closed = false;
+  /** The peer has sent its FIN, or we are about to. */
+  closing = false;
+  /** Timed out at least once since anything was acknowledged. */
+  stale = false;
+  carriedData = false;
+
+  // Received mappings.
+  mappings: ReceivedMapping[] | null = null;
+  pendingMapping: PendingMapping | null = null;
+  unmappedBytes = 0;
+
+  // Signals to send with the next segment.
+  priorityPending = false;
+  failPending = false;
+  failPosition = 0;
+  infinitePending = false;
+  fastclose = false;
+  /** MP_TCPRST of the reset to send, -1 for none; and of the one received. */
+  resetReason = -1;
+  resetTransient = false;
+  peerResetReason = -1;
+  peerResetTransient = false;
+
+  // Path removal and silence.
+  condemnedAt = 0;
+  silenceProbes = 0;
+  probedFrom = 0;
+  /** Acknowledgements of data that came without DATA_ACK, in a row. */
+  bareAcks = 0;
+  lastBareAck = 1;
+  /** A DATA_ACK has come on this subflow. */
+  dataAcked = false;
+
+  bytesScheduled = 0;
+  bytesReceived = 0;
+  reinjectedBytes = 0;
+
+  constructor(connection: Connection, id: number, active: boolean, joining: boolean, localId: number, remoteId: number, backup: boolean) {
+    this.connection = connection;
+    this.id = id;
+    this.active = active;
+    this.joining = joining;
+    this.localId = localId;
+    this.remoteId = remoteId;
+    this.localBackup = backup;
+  }
+
+  /** Backup for sending: either side has asked for it (RFC 8684 §3.3.8). */
+  get backup(): boolean {
+    return this.remoteBackup || this.localBackup;
+  }
+
+  requestAck(): void {
+    this.tcb.ackNow = true;
+    this.connection.host.wake(this.tcb);
+  }
+
+  optionSpace(): number {
+    return this.connection.mode === MODE.mptcp ? DSS_SPACE : 0;
+  }
+
+  writeOptions(kind: number, record: SendRecord | null, position: number, length: number, view: DataView, at: number, room: number, now: number): number {
+    return writeSegmentOptions(this, kind, record, position, length, view, at, room, now);
+  }
+
+  onHandshake(segment: Segment, now: number): boolean {
+    return handshakeSegment(this, segment, now);
+  }
+
+  onSegment(segment: Segment, payloadPosition: number, now: number): boolean {
+    return segmentOptions(this, segment, payloadPosition, now);
+  }
+
+  deliver(bytes: Uint8Array, offset: number, length: number, position: number, now: number): void {
+    this.carriedData = true;
+    deliverFromSubflow(this, bytes, offset, length, position, now);
+  }
+
+  receiveWindow(_now: number): number {
+    return receiveWindow(this.connection, this.tcb.rcvMss);
+  }
+
+  prepare(now: number): void {
+    schedule(this.connection, now);
+  }
+
+  onEstablished(now: number): void {
+    tcpEstablished(this, now);
+  }
+
+  onAcknowledged(position: number, now: number): void {
+    const { connection } = this;
+    if (this.stale) {
+      this.stale = false;
+      connection.host.emit({ type: 'subflow-recovered', time: now, connection: connection.id, subflow: this.id });
+    }
+    if (position > 1) this.carriedData = true;
+    if (connection.mode === MODE.tcp) dataAcknowledged(connection, position + connection.sendDelta, now);
+    if (connection.subflows.length > 1) wakeSenders(connection, now);
+  }
+
+  onTimeout(consecutive: number, now: number): void {
+    const { connection } = this;
+    if (!this.established) {
+      synTimedOut(this, consecutive, now);
+      return;
+    }
+    if (!this.stale) {
+      this.stale = true;
+      connection.host.emit({ type: 'subflow-stale', time: now, connection: connection.id, subflow: this.id, timeouts: consecutive });
+    }
+    if (connection.mode === MODE.mptcp && connection.subflows.length > 1) reinjectSubflow(this, 'timeout', now);
+  }
+
+  onFin(now: number): void {
+    const { connection } = this;
+    if (connection.mode === MODE.tcp) {
+      remoteFinReached(connection, now);
+      return;
+    }
+    this.closing = true;
+    // The peer closes this subflow, or all of them: a FIN of ours finishes it (RFC 8684 §3.3.3).
+    if (connection.phase !== PHASE.closed) reinjectSubflow(this, 'timeout', now);
+    closeSend(this.tcb, now);
+  }
+
+  onClosed(reason: CloseReason, now: number): void {
+    const { connection } = this;
+    if (this.closed) return;
+    this.closed = true;
+    this.established = false;
+    const reinject = connection.mode === MODE.mptcp && connection.phase === PHASE.open;
+    connection.subflows = connection.subflows.filter((other) => other !== this);
+    const view = connection.views.indexOf(this.tcb);
+    if (view >= 0) connection.views.splice(view, 1);
+    this.mappings = null;
+    this.pendingMapping = null;
+    const reset = reason === 'reset' || reason === 'refused';
+    const transient = reset ? this.peerResetTransient : true;
+    connection.host.emit({
+      type: 'subflow-closed', time: now, connection: connection.id, subflow: this.id, reason,
+      resetReason: this.peerResetReason >= 0 ? this.peerResetReason : this.resetReason >= 0 ? this.resetReason : null, transient,
+    });
+    if (connection.phase === PHASE.opening && connection.subflows.length === 0) {
+      closed(connection, reason, now);
+      return;
+    }
+    if (reinject && connection.dataNxt > connection.dataUna) wakeSenders(connection, now);
+    if (connection.phase !== PHASE.closed) connection.pathManager?.onSubflowClosed(connection, this, reason, transient, now);
+    if (connection.subflows.length === 0) {
+      if (connection.phase === PHASE.closed) {
+        connection.closeAt = 0;
+        connection.reschedule();
+      } else {
+        allSubflowsGone(connection, reason, now);
+      }
+    }
+    connection.reschedule();
+  }
+}

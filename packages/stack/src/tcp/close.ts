@@ -1,0 +1,70 @@
+/** Ending a connection: FIN, reset, TIME-WAIT (RFC 9293 §3.6, §3.10.4, §3.10.5). */
+import { CLOSE_REASON, STATE } from './state.ts';
+import type { CloseReason } from './state.ts';
+import type { Tcb } from './tcb.ts';
+
+/** Queues a FIN after all queued data (RFC 9293 §3.10.4). */
+export function closeSend(tcb: Tcb, now: number): void {
+  if (tcb.finQueued) return;
+  switch (tcb.state) {
+    case STATE.synSent:
+      remove(tcb, CLOSE_REASON.aborted, now);
+      return;
+    case STATE.synReceived:
+    case STATE.established:
+    case STATE.closeWait:
+      tcb.finQueued = true;
+      tcb.context.wake(tcb);
+      return;
+    default:
+      return;
+  }
+}
+
+/** Nobody will read any more: a peer that never sends its FIN must not hold the block for ever. */
+export function orphan(tcb: Tcb, now: number): void {
+  tcb.orphaned = true;
+  if (tcb.state !== STATE.finWait2) return;
+  tcb.closeAt = now + tcb.context.tcp.finWait2;
+  tcb.context.reschedule(tcb);
+}
+
+/** Sends a RST and forgets the connection (RFC 9293 §3.10.5). */
+export function abort(tcb: Tcb, reason: CloseReason, now: number): void {
+  if (tcb.state === STATE.closed) return;
+  const talks = tcb.state !== STATE.synSent && tcb.state !== STATE.timeWait;
+  tcb.resetPending = talks;
+  stop(tcb);
+  tcb.state = STATE.closed;
+  tcb.user.onClosed(reason, now);
+  if (talks) tcb.context.wake(tcb);
+  else tcb.context.removed(tcb);
+}
+
+/** Forgets the connection without a word. */
+export function remove(tcb: Tcb, reason: CloseReason, now: number): void {
+  const told = tcb.state === STATE.timeWait || tcb.state === STATE.closed;
+  stop(tcb);
+  tcb.state = STATE.closed;
+  if (!told) tcb.user.onClosed(reason, now);
+  tcb.context.removed(tcb);
+}
+
+/** Enters TIME-WAIT: the user is told now; the block itself stays for 2·MSL. */
+export function enterTimeWait(tcb: Tcb, now: number): void {
+  stop(tcb);
+  tcb.state = STATE.timeWait;
+  tcb.closeAt = now + tcb.context.tcp.timeWait;
+  tcb.context.reschedule(tcb);
+  tcb.user.onClosed(CLOSE_REASON.normal, now);
+}
+
+function stop(tcb: Tcb): void {
+  tcb.head = tcb.tail = tcb.firstUnsent = null;
+  tcb.inFlight = tcb.lostBytes = tcb.sackedBytes = 0;
+  tcb.outOfOrder = null;
+  tcb.outOfOrderBytes = 0;
+  tcb.retransmitAt = tcb.probeAt = tcb.reorderAt = tcb.delayedAckAt = tcb.persistAt = tcb.keepaliveAt = tcb.closeAt = 0;
+  tcb.synPending = tcb.tlpPending = tcb.probePending = false;
+  tcb.context.reschedule(tcb);
+}

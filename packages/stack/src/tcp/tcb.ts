@@ -1,0 +1,181 @@
+/** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
+import type { CongestionControl } from './congestion/types.ts';
+import type { SendRecord } from './record.ts';
+import type { OutOfOrderRun } from './reassembly.ts';
+import { CONGESTION, STATE } from './state.ts';
+import type { TcpContext, TcpUser } from './user.ts';
+import type { Interface } from '../host/interface.ts';
+
+/** No limit yet known. */
+export const INFINITE_SSTHRESH = 0x7fffffff;
+
+export class Tcb {
+  state: number = STATE.closed;
+  readonly context: TcpContext;
+  user: TcpUser;
+  interface: Interface;
+
+  // Addressing: words as in the wire package's Segment.
+  readonly ipVersion: number;
+  readonly local: Uint8Array;
+  readonly remote: Uint8Array;
+  readonly localPort: number;
+  readonly remotePort: number;
+  /** Demultiplexing hash and chain. */
+  hash = 0;
+  chain: Tcb | null = null;
+  queued = false;
+  /** Index in the host's timer table, -1 when not in it, and the time it is filed under. */
+  timerIndex = -1;
+  timerAt = 0;
+
+  // Send sequence space, in positions.
+  readonly iss: number;
+  sndUna = 0;
+  sndNxt = 0;
+  /** Position after the last byte queued. */
+  sndEnd = 1;
+  /** Right edge of the peer's window. */
+  sndWndEdge = 1;
+  sndWnd = 0;
+  maxSndWnd = 0;
+  sndWl1 = 0;
+  sndWl2 = 0;
+  sndScale = 0;
+  finQueued = false;
+  finSent = false;
+  /** The FIN was lost and must be sent again. */
+  finLost = false;
+
+  // Retransmission queue.
+  head: SendRecord | null = null;
+  tail: SendRecord | null = null;
+  firstUnsent: SendRecord | null = null;
+  inFlight = 0;
+  lostBytes = 0;
+  sackedBytes = 0;
+  highestSacked = 0;
+
+  // Receive sequence space.
+  irs = 0;
+  rcvNxt = 0;
+  /** Right edge of the window we advertised; never moves left (RFC 9293 §3.8.6). */
+  rcvEdge = 0;
+  rcvScale = 0;
+  outOfOrder: OutOfOrderRun[] | null = null;
+  outOfOrderBytes = 0;
+  /** Position of the peer's FIN, -1 until seen. */
+  finPosition = -1;
+  lastSackPosition = 0;
+  dsackLeft = 0;
+  dsackRight = 0;
+
+  // Segment sizes.
+  peerMss = 536;
+  pathMtu: number;
+  /** Payload bytes of a full segment, options taken off. */
+  mss = 536;
+  /** Size of the peer's segments, estimated (RFC 9293 §3.8.6.3 wants an ACK per two full ones). */
+  rcvMss = 536;
+
+  // Options in use.
+  timestamps = false;
+  sack = false;
+  ecn = false;
+  tsRecent = 0;
+  tsRecentAt = 0;
+  lastAckSent = 0;
+  tsOffset = 0;
+
+  // RTT (RFC 6298), microseconds.
+  srtt = 0;
+  rttvar = 0;
+  rto: number;
+  backoff = 0;
+  minRtt = 0;
+  minRttAt = 0;
+  lastRtt = 0;
+
+  // Congestion.
+  congestion: CongestionControl;
+  congestionState: number = CONGESTION.open;
+  cwnd = 0;
+  ssthresh = INFINITE_SSTHRESH;
+  recoveryPoint = 0;
+  cwndLimited = false;
+  dupAcks = 0;
+  // Proportional rate reduction (RFC 6937).
+  prrDelivered = 0;
+  prrOut = 0;
+  prrFlight = 0;
+  // RACK-TLP (RFC 8985).
+  rackSentAt = 0;
+  rackEnd = 0;
+  rackRtt = 0;
+  rackReordering = false;
+  rackWindowMultiplier = 1;
+  rackDsackRound = -1;
+  rackPersist = 16;
+  tlpEnd = -1;
+  tlpRetransmission = false;
+  tlpPending = false;
+  // ECN (RFC 3168 §6.1).
+  ecnEcho = false;
+  ecnReducedAt = 0;
+  ecnSendCwr = false;
+
+  // Timers: absolute times, 0 when off.
+  retransmitAt = 0;
+  probeAt = 0;
+  reorderAt = 0;
+  delayedAckAt = 0;
+  persistAt = 0;
+  keepaliveAt = 0;
+  closeAt = 0;
+  persistCount = 0;
+  keepaliveCount = 0;
+  synCount = 0;
+  timeouts = 0;
+  /** When the oldest unacknowledged data was first sent; 0 when none is. */
+  unackedSince = 0;
+  lastReceivedAt = 0;
+  lastSentAt = 0;
+
+  // Output requests.
+  ackNow = false;
+  ackPending = 0;
+  quickAcks = 16;
+  synPending = false;
+  resetPending = false;
+  probePending = false;
+  /** The application's wish to send at once (Nagle off). */
+  noDelay = false;
+  /** Nobody will read any more: FIN-WAIT-2 may time out. */
+  orphaned = false;
+  blackHoleTimeouts = 0;
+
+  // Counters for snapshots.
+  bytesSent = 0;
+  bytesReceived = 0;
+  bytesRetransmitted = 0;
+  segmentsSent = 0;
+  segmentsReceived = 0;
+  retransmissions = 0;
+
+  constructor(context: TcpContext, user: TcpUser, iface: Interface, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, iss: number, congestion: CongestionControl) {
+    this.context = context;
+    this.user = user;
+    this.interface = iface;
+    this.ipVersion = local.length === 4 ? 4 : 6;
+    this.local = local;
+    this.localPort = localPort;
+    this.remote = remote;
+    this.remotePort = remotePort;
+    this.iss = iss;
+    this.pathMtu = iface.mtu;
+    this.rto = context.tcp.initialRto;
+    this.noDelay = !context.tcp.nagle;
+    this.congestion = congestion;
+    this.cwnd = 10 * this.mss;
+  }
+}

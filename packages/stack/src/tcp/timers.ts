@@ -1,0 +1,145 @@
+/** The timers of one connection (RFC 6298 §5, RFC 9293 §3.8.4, §3.8.6.1, RFC 8985 §7, RFC 7323). */
+import { abort, remove } from './close.ts';
+import { probeBlackHole } from './path-mtu.ts';
+import { armTailLossProbe, rackDetectLoss } from './rack.ts';
+import { enterLoss, enterRecovery } from './recovery.ts';
+import { backedOffRto } from './rtt.ts';
+import { CLOSE_REASON, STATE } from './state.ts';
+import type { Tcb } from './tcb.ts';
+
+/** The earliest deadline of the connection and its user, 0 when there is none. */
+export function nextDeadline(tcb: Tcb): number {
+  let at = earlier(tcb.retransmitAt, tcb.probeAt);
+  at = earlier(at, tcb.reorderAt);
+  at = earlier(at, tcb.delayedAckAt);
+  at = earlier(at, tcb.persistAt);
+  at = earlier(at, tcb.keepaliveAt);
+  return earlier(at, tcb.closeAt);
+}
+
+/** The earlier of two times, of which 0 means never. */
+export function earlier(a: number, b: number): number {
+  return a === 0 ? b : b === 0 || a < b ? a : b;
+}
+
+/** Starts, restarts or stops the retransmission timer after an ACK or a transmission (RFC 6298 §5.1 to §5.3). */
+export function armRetransmission(tcb: Tcb, now: number): void {
+  const outstanding = tcb.inFlight > 0 || tcb.lostBytes > 0 || tcb.sackedBytes > 0 || tcb.finSent || tcb.finLost;
+  tcb.probeAt = 0;
+  if (!outstanding || (tcb.finSent && tcb.sndUna > tcb.sndEnd)) {
+    tcb.retransmitAt = 0;
+    return;
+  }
+  if (armTailLossProbe(tcb, now)) tcb.retransmitAt = 0;
+  else tcb.retransmitAt = now + backedOffRto(tcb);
+}
+
+/** Fires what is due. The host calls it with its timer table's time. */
+export function fireTimers(tcb: Tcb, now: number): void {
+  if (due(tcb.closeAt, now)) {
+    tcb.closeAt = 0;
+    remove(tcb, tcb.state === STATE.timeWait ? CLOSE_REASON.normal : CLOSE_REASON.timeout, now);
+    return;
+  }
+  if (due(tcb.reorderAt, now)) {
+    tcb.reorderAt = 0;
+    if (rackDetectLoss(tcb, now) > 0) {
+      enterRecovery(tcb, now);
+      tcb.cwnd = Math.max(tcb.cwnd, tcb.inFlight + tcb.mss);
+      armRetransmission(tcb, now);
+      tcb.context.wake(tcb);
+    }
+  }
+  if (due(tcb.probeAt, now)) {
+    tcb.probeAt = 0;
+    tcb.tlpPending = true;
+    tcb.retransmitAt = now + backedOffRto(tcb);
+    tcb.context.congestionEvent(tcb, 'tail-loss-probe', now);
+    tcb.context.wake(tcb);
+  }
+  if (due(tcb.retransmitAt, now)) retransmissionTimeout(tcb, now);
+  if (tcb.state === STATE.closed) return;
+  if (due(tcb.delayedAckAt, now)) {
+    tcb.delayedAckAt = 0;
+    tcb.ackNow = true;
+    tcb.context.wake(tcb);
+  }
+  if (due(tcb.persistAt, now)) persistTimeout(tcb, now);
+  if (tcb.state === STATE.closed) return;
+  if (due(tcb.keepaliveAt, now)) keepaliveTimeout(tcb, now);
+}
+
+function due(at: number, now: number): boolean {
+  return at !== 0 && at <= now;
+}
+
+function retransmissionTimeout(tcb: Tcb, now: number): void {
+  const { tcp } = tcb.context;
+  tcb.retransmitAt = 0;
+  tcb.timeouts++;
+  tcb.backoff++;
+  if (tcb.state === STATE.synSent || tcb.state === STATE.synReceived) {
+    const limit = tcb.state === STATE.synSent ? tcp.synRetries : tcp.synAckRetries;
+    if (tcb.timeouts > limit) {
+      remove(tcb, CLOSE_REASON.timeout, now);
+      return;
+    }
+    tcb.synPending = true;
+    tcb.user.onTimeout(tcb.timeouts, now);
+    tcb.context.wake(tcb);
+    return;
+  }
+  const overdue = tcp.userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= tcp.userTimeout;
+  // A peer that answers but offers no window is alive (RFC 9293 §3.8.6.1).
+  if (tcb.sndWnd === 0 && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
+  if (overdue || tcb.timeouts > tcp.maxRetransmits) {
+    abort(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
+    return;
+  }
+  if (tcb.finSent) {
+    tcb.finSent = false;
+    tcb.finLost = true;
+  }
+  probeBlackHole(tcb);
+  enterLoss(tcb, now);
+  tcb.retransmitAt = now + backedOffRto(tcb);
+  tcb.user.onTimeout(tcb.timeouts, now);
+  tcb.context.wake(tcb);
+}
+
+/** Zero-window probe (RFC 9293 §3.8.6.1): for ever, as long as the peer answers. */
+function persistTimeout(tcb: Tcb, now: number): void {
+  tcb.persistCount++;
+  if (tcb.persistCount > tcb.context.tcp.maxRetransmits) {
+    abort(tcb, CLOSE_REASON.timeout, now);
+    return;
+  }
+  tcb.probePending = true;
+  tcb.persistAt = now + Math.min(tcb.context.tcp.maxRto, tcb.rto * 2 ** tcb.persistCount);
+  tcb.context.wake(tcb);
+}
+
+/** Starts probing a closed window. */
+export function armPersist(tcb: Tcb, now: number): void {
+  if (tcb.persistAt !== 0) return;
+  tcb.persistAt = now + Math.min(tcb.context.tcp.maxRto, tcb.rto * 2 ** tcb.persistCount);
+  tcb.context.reschedule(tcb);
+}
+
+/** Keepalive (RFC 9293 §3.8.4). */
+function keepaliveTimeout(tcb: Tcb, now: number): void {
+  const { keepaliveIdle, keepaliveInterval, keepaliveProbes } = tcb.context.tcp;
+  const idleUntil = tcb.lastReceivedAt + keepaliveIdle;
+  if (idleUntil > now && tcb.keepaliveCount === 0) {
+    tcb.keepaliveAt = idleUntil;
+    return;
+  }
+  if (tcb.keepaliveCount >= keepaliveProbes) {
+    abort(tcb, CLOSE_REASON.timeout, now);
+    return;
+  }
+  tcb.keepaliveCount++;
+  tcb.probePending = true;
+  tcb.keepaliveAt = now + keepaliveInterval;
+  tcb.context.wake(tcb);
+}

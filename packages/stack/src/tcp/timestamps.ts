@@ -1,0 +1,23 @@
+/** Timestamps and protection against wrapped sequence numbers (RFC 7323 §3 to §5). */
+import type { Segment } from '@subflow/wire';
+import type { Tcb } from './tcb.ts';
+
+/** A timestamp older than this is not compared (RFC 7323 §5.5: 24 days). */
+const TS_RECENT_LIFETIME = 24 * 24 * 3600 * 1_000_000;
+
+/** Our timestamp clock ticks once a millisecond, with a random offset per connection (RFC 7323 §5.4, §7.1). */
+export function timestampValue(tcb: Tcb, now: number): number {
+  return (Math.floor(now / 1000) + tcb.tsOffset) | 0;
+}
+
+/** RFC 7323 §5.3 R1. */
+export function pawsRejects(tcb: Tcb, segment: Segment, now: number): boolean {
+  return ((segment.tsVal - tcb.tsRecent) | 0) < 0 && now - tcb.tsRecentAt < TS_RECENT_LIFETIME;
+}
+
+/** RFC 7323 §4.3: remember the timestamp of the segment that covers the last ACK sent. */
+export function rememberTimestamp(tcb: Tcb, segment: Segment, position: number, end: number, now: number): void {
+  if (((segment.tsVal - tcb.tsRecent) | 0) < 0 || position > tcb.lastAckSent || end < tcb.lastAckSent) return;
+  tcb.tsRecent = segment.tsVal;
+  tcb.tsRecentAt = now;
+}
