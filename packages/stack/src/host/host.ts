@@ -50,6 +50,7 @@ const EPHEMERAL_COUNT = 16384;
 const DEFAULT_BACKLOG = 4096;
 const MAX_RAW_PACKETS = 1024;
 const KEY_TRIES = 16;
+const RETRY_DELAY = 1000;
 
 /** A passive opener. */
 export interface Listener {
@@ -218,7 +219,9 @@ export class Host implements TcpContext {
       } else {
         const at = entry.deadline();
         if (at !== 0 && at <= now) entry.fire(now);
-        this.rescheduleConnection(entry);
+        // What is due but waits for a packet to be sent (an announcement) is looked at again later, not in a loop.
+        const next = entry.deadline();
+        this.timers.file(entry, next !== 0 && next <= now ? now + RETRY_DELAY : next);
       }
     }
   }

@@ -25,6 +25,8 @@ export function segmentOptions(subflow: Subflow, segment: Segment, payloadPositi
     if (!proceed) return false;
     if ((connection.mode as string) === MODE.tcp) return true;
   }
+  // A DSS beside an announcement makes the join that answers it permissible (RFC 8684 §3.1).
+  if (segment.hasDss && (segment.flags & FLAG.rst) === 0) confirm(subflow, now);
   for (let i = 0; i < segment.otherMptcpCount; i++) {
     const at = segment.otherMptcp[i]!;
     const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
@@ -96,7 +98,6 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   subflow.bareAcks = 0;
   subflow.dataAcked = true;
-  confirm(subflow, now);
   const flags = segment.dssFlags;
   if ((flags & DSS_FLAG.dataAck) !== 0) takeDataAck(connection, subflow, segment, now);
   if (connection.closed) return true;

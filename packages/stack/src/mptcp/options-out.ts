@@ -112,7 +112,7 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
       pending = takeAnnouncement(connection, room, now);
     }
     if (pending !== null) written += writeAnnouncement(connection, pending, view, at + written, room - written);
-    if (announcementDue(connection, now)) subflow.requestAck();
+    subflow.moreToSay = announcementDue(connection, now);
   }
   return written;
 }

@@ -64,6 +64,8 @@ export class Subflow implements TcpUser {
   failPending = false;
   failPosition = 0;
   infinitePending = false;
+  /** The last ACK had no room for everything: another one follows. */
+  moreToSay = false;
   fastclose = false;
   /** MP_TCPRST of the reset to send, -1 for none; and of the one received. */
   resetReason = -1;
@@ -132,6 +134,12 @@ export class Subflow implements TcpUser {
 
   prepare(now: number): void {
     schedule(this.connection, now);
+  }
+
+  onAckSent(): void {
+    if (!this.moreToSay) return;
+    this.moreToSay = false;
+    this.requestAck();
   }
 
   onEstablished(now: number): void {

@@ -259,6 +259,7 @@ function writeSegment(tcb: Tcb, slot: TransmitSlot, kind: number, flags: number,
     tcb.delayedAckAt = 0;
     tcb.lastAckSent = tcb.rcvNxt;
     tcb.dsackRight = tcb.dsackLeft = 0;
+    tcb.user.onAckSent();
   }
   tcb.lastSentAt = now;
   tcb.segmentsSent++;

@@ -22,6 +22,8 @@ export interface TcpUser {
   receiveWindow(now: number): number;
   /** Called before anything is transmitted, so that data can be handed down late. */
   prepare(now: number): void;
+  /** A segment with an acknowledgement has been written. */
+  onAckSent(): void;
   onEstablished(now: number): void;
   /** Bytes up to `position` are acknowledged. */
   onAcknowledged(position: number, now: number): void;

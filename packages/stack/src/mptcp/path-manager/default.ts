@@ -38,10 +38,13 @@ class DefaultPathManager implements PathManager {
         connection.join(endpoint.address, endpoint.id, connection.remoteAddress, connection.remotePort, 0, endpoint.backup, now);
       }
     }
+    for (const remote of connection.remoteAddresses ?? []) this.onAnnounced(connection, remote, now);
   }
 
   onAnnounced(connection: Connection, remote: RemoteAddress, now: number): void {
     const { host } = connection;
+    // Too early for a join: `onEstablished` comes back to it.
+    if (!connection.confirmed) return;
     const port = remote.port ?? connection.remotePort;
     const candidates = host.endpoints.filter((endpoint) => endpoint.subflow && endpoint.address.length === remote.address.length);
     // Only endpoints that do not carry a subflow yet are used, as the kernel does without `fullmesh`.

@@ -1,0 +1,12 @@
+/** Floor 2: links, queues, loss and hosts in virtual time, with one seed. Pure. */
+export { Agenda } from './agenda.ts';
+export { Link, LinkDirection, PERFECT_LINK } from './link.ts';
+export type { LinkConfig, LinkCounters, LinkDropReason, LinkTap, LossModel, PacketFilter } from './link.ts';
+export { stripMultipath } from './middlebox.ts';
+export type { Where } from './middlebox.ts';
+export { EmulatedHost } from './node.ts';
+export type { PacketSink } from './node.ts';
+export { Random } from './random.ts';
+export { parseScenario, ScenarioError, validateScenario } from './scenario.ts';
+export type { Scenario, ScenarioPath, ScenarioStep } from './scenario.ts';
+export { parseDuration, parseProbability, parseRate, parseSize } from './units.ts';

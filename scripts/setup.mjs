@@ -1,0 +1,68 @@
+// What a fresh clone lacks, installed on the first command: node modules always, Debian packages when root.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
+
+/** Programs that the system tests and the kernel demonstration use, and the Debian packages they come in. */
+export const PROGRAMS = { ip: 'iproute2', nft: 'nftables', tcpdump: 'tcpdump', tshark: 'tshark', curl: 'curl', nginx: 'nginx-light', iperf3: 'iperf3', mptcpize: 'mptcpize' };
+
+function fail(code, message) {
+  console.error(`${code}: ${message}`);
+  process.exit(1);
+}
+
+export function ensureNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) fail('NODE_TOO_OLD', `this is Node ${process.versions.node}; expected 20.19 or later`);
+}
+
+/** Runs `npm ci` unless the installed modules are those of the lockfile. */
+export function ensureModules() {
+  ensureNode();
+  const stamp = join(root, 'node_modules', '.package-lock.json');
+  const lock = join(root, 'package-lock.json');
+  if (existsSync(stamp) && existsSync(join(root, 'node_modules', 'typescript')) && statSync(stamp).mtimeMs + 1000 >= statSync(lock).mtimeMs) return;
+  if (existsSync(stamp) && sameVersions(stamp, lock)) return;
+  console.log('Installing node modules (npm ci) …');
+  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'], quiet);
+  if (result.status !== 0) fail('NPM_CI_FAILED', 'npm ci did not succeed; is the npm registry reachable?');
+}
+
+function sameVersions(installed, wanted) {
+  const have = JSON.parse(readFileSync(installed, 'utf8')).packages;
+  const want = JSON.parse(readFileSync(wanted, 'utf8')).packages;
+  return Object.entries(want).every(([name, entry]) => name === '' || entry.link || entry.optional || name.startsWith('packages/') || have[name]?.version === entry.version);
+}
+
+/** Compiles the packages; incremental, so that nothing happens when nothing changed. */
+export function build() {
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const result = spawnSync(process.execPath, [tsc, '-b'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (result.status !== 0) fail('BUILD_FAILED', 'the compiler reported errors (above)');
+}
+
+function onPath(program) {
+  return ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].some((folder) => existsSync(join(folder, program)));
+}
+
+/** Installs the Debian packages of missing programs. Returns the programs that are still missing. */
+export function ensurePrograms(programs) {
+  let missing = programs.filter((program) => !onPath(program));
+  if (missing.length === 0) return [];
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return missing;
+  const packages = [...new Set(missing.map((program) => PROGRAMS[program]))];
+  console.log(`Installing Debian packages: ${packages.join(', ')} …`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const install = () => spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { ...quiet, stdio: ['ignore', 'ignore', 'ignore'], env });
+  if (install().status !== 0) {
+    spawnSync('apt-get', ['update', '-qq'], { ...quiet, stdio: ['ignore', 'ignore', 'ignore'], env });
+    install();
+  }
+  missing = programs.filter((program) => !onPath(program));
+  if (missing.length > 0) console.log(`Not installed: ${missing.join(', ')}`);
+  return missing;
+}
