@@ -52,7 +52,7 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
   const huge = draw.chance(0.1);
   const buffer = small ? draw.integer(2000, 20000) : huge ? 8_000_000 : draw.integer(20_000, 500_000);
   const tcp = {
-    timeWait: 5 * SECOND, finWait2: 20 * SECOND, maxRto: 20 * SECOND, maxRetransmits: 10,
+    timeWait: 5 * SECOND, keepaliveIdle: 60 * SECOND, keepaliveInterval: 10 * SECOND, keepaliveProbes: 5, finWait2: 20 * SECOND, maxRto: 20 * SECOND, maxRetransmits: 10,
     receiveBuffer: buffer, maxReceiveBuffer: small ? buffer : Math.max(buffer, 4_000_000),
     sendBuffer: buffer, maxSendBuffer: Math.max(buffer, 1_000_000),
     timestamps: !draw.chance(0.1), sack: !draw.chance(0.15), windowScaling: !draw.chance(0.1), ecn: draw.chance(0.2), nagle: draw.chance(0.7),

@@ -115,20 +115,20 @@ export function closeSubflow(subflow: Subflow, reason: CloseReason, now: number)
   abort(subflow.tcb, reason, now);
 }
 
-/** No subflow is left. */
-export function allSubflowsGone(connection: Connection, reason: CloseReason, now: number): void {
-  if (connection.phase === PHASE.closed) return;
+/** No established subflow is left; attempts at new ones may be under way. */
+export function lastSubflowGone(connection: Connection, reason: CloseReason, now: number): void {
   if (connection.mode === MODE.tcp || !connection.confirmed) {
     const done = reason === 'normal' || (connection.receiveEnded && connection.sendClosed && connection.dataUna === connection.sendBuffer.end);
     closed(connection, done ? 'normal' : reason, now);
     return;
   }
-  const retries = connection.pathManager !== null && connection.pathManager.deadline() !== 0;
-  if (reason === 'normal' || reason === 'aborted' || (connection.active && !retries)) {
-    closed(connection, reason === 'normal' && !(connection.finAcknowledged || connection.receiveEnded) ? 'reset' : reason, now);
+  const retries = connection.subflows.length > 0 || (connection.pathManager !== null && connection.pathManager.deadline() !== 0);
+  if (!retries && (connection.active || reason === 'normal' || reason === 'aborted')) {
+    abortConnection(connection, reason === 'normal' ? 'reset' : reason, now);
     return;
   }
-  // Break before make: wait for a new subflow (RFC 8684 §3.3.3).
+  // Break before make: wait for a new subflow, but not for ever (RFC 8684 §3.3.3).
+  if (connection.closeAt !== 0) return;
   connection.closeAt = now + connection.host.mptcp.closeTimeout;
   connection.closeReason = reason;
   connection.reschedule();

@@ -5,7 +5,7 @@ import type { FallbackReason } from '../events.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
 import { RECORD } from '../tcp/record.ts';
-import { abortConnection, resetSubflow } from './close.ts';
+import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { Mapping } from './mapping.ts';
@@ -35,9 +35,12 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   updateMss(subflow.tcb);
   connection.host.emit({ type: 'connection-fallback', time: now, connection: connection.id, reason });
   if (connection.phase !== PHASE.opening) {
-    // A DATA_FIN that was signalled becomes a FIN.
+    connection.closeAt = 0;
+    connection.closeReason = null;
+    // A DATA_FIN that was signalled becomes a FIN; a FIN that was taken for the subflow's ends the stream.
     connection.finSent = false;
     if (connection.dataUna < subflow.tcb.sndUna + connection.sendDelta) dataAcknowledged(connection, subflow.tcb.sndUna + connection.sendDelta, now);
+    if (subflow.tcb.finPosition === -2) remoteFinReached(connection, now);
     connection.host.wake(subflow.tcb);
   }
   connection.reschedule();

@@ -33,7 +33,7 @@ export function schedule(connection: Connection, now: number): void {
       waitForWindow(connection, now);
       return;
     }
-    const subflow = select(connection, { length, avoid: null }, waiting);
+    const subflow = select(connection, { length, avoid: null }, length === waiting);
     if (subflow === null) return;
     const taken = assign(connection, subflow, connection.dataNxt, length, now);
     connection.dataNxt += taken;
@@ -50,7 +50,7 @@ function scheduleReinjections(connection: Connection, now: number): void {
     const range = nextReinjection(connection);
     if (range === null) return;
     const length = range.end - range.position;
-    const subflow = select(connection, { length, avoid: range.avoid }, length);
+    const subflow = select(connection, { length, avoid: range.avoid }, false);
     if (subflow === null) return;
     const taken = assign(connection, subflow, range.position, length, now);
     range.position += taken;
@@ -62,10 +62,10 @@ function scheduleReinjections(connection: Connection, now: number): void {
 let requested = 0;
 let nagleHolds = false;
 
-function select(connection: Connection, request: SchedulingRequest, waiting: number): Subflow | null {
+function select(connection: Connection, request: SchedulingRequest, tail: boolean): Subflow | null {
   requested = request.length;
-  // Nagle (RFC 9293 §3.7.4), over the whole connection: a small piece waits for the acknowledgement of what is out.
-  nagleHolds = !connection.noDelay && !connection.sendClosed && connection.dataNxt > connection.dataUna && waiting === request.length;
+  // Nagle (RFC 9293 §3.7.4), over the whole connection: a small tail of new data waits for the acknowledgement of what is out.
+  nagleHolds = tail && !connection.noDelay && !connection.sendClosed && connection.dataNxt > connection.dataUna;
   const { subflows } = connection;
   if (connection.mode === MODE.tcp) {
     const only = subflows[0];
@@ -146,6 +146,7 @@ export function dataAcknowledged(connection: Connection, position: number, now: 
     connection.dataUna = data;
     connection.sendBuffer.release(data);
     connection.dataTimeouts = 0;
+    if (connection.closeAt !== 0 && connection.phase === PHASE.open) connection.closeAt = now + connection.host.mptcp.closeTimeout;
     if (connection.host.traceData) connection.host.emit({ type: 'data-acknowledged', time: now, connection: connection.id, position: data });
     growSendBuffer(connection);
     if (connection.wantsWritable && connection.writable > 0) {

@@ -6,7 +6,7 @@ import type { Tcb } from '../tcp/tcb.ts';
 import type { TcpUser } from '../tcp/user.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { allSubflowsGone, closed, remoteFinReached } from './close.ts';
+import { lastSubflowGone, closed, remoteFinReached } from './close.ts';
 import { dataAcknowledged, schedule, wakeSenders } from './send.ts';
 import { deliverFromSubflow } from './receive.ts';
 import type { PendingMapping } from './receive.ts';
@@ -176,8 +176,16 @@ export class Subflow implements TcpUser {
       remoteFinReached(connection, now);
       return;
     }
-    this.closing = true;
+    if (connection.phase === PHASE.open && !connection.subflows.some((other) => other !== this && other.established)) {
+      // The only subflow: what we still have to say goes out on it. Closing it now would cut the stream off without
+      // a DATA_FIN, and a peer that has fallen back would take that for its end.
+      connection.closeAt = now + connection.host.mptcp.closeTimeout;
+      connection.closeReason = 'reset';
+      connection.reschedule();
+      return;
+    }
     // The peer closes this subflow, or all of them: a FIN of ours finishes it (RFC 8684 §3.3.3).
+    this.closing = true;
     if (connection.phase !== PHASE.closed) reinjectSubflow(this, 'timeout', now);
     closeSend(this.tcb, now);
   }
@@ -205,13 +213,10 @@ export class Subflow implements TcpUser {
     }
     if (reinject && connection.dataNxt > connection.dataUna) wakeSenders(connection, now);
     if (connection.phase !== PHASE.closed) connection.pathManager?.onSubflowClosed(connection, this, reason, transient, now);
-    if (connection.subflows.length === 0) {
-      if (connection.phase === PHASE.closed) {
-        connection.closeAt = 0;
-        connection.reschedule();
-      } else {
-        allSubflowsGone(connection, reason, now);
-      }
+    if (connection.phase === PHASE.closed) {
+      if (connection.subflows.length === 0) connection.closeAt = 0;
+    } else if (!connection.subflows.some((other) => other.established)) {
+      lastSubflowGone(connection, reason, now);
     }
     connection.reschedule();
   }

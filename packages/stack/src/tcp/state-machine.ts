@@ -69,7 +69,8 @@ export function segmentArrives(tcb: Tcb, segment: Segment, now: number): void {
     }
     if (pawsRejects(tcb, segment, now) && (flags & FLAG.syn) === 0) {
       tcb.context.count('tcp-paws');
-      if (segment.payloadLength > 0) {
+      // Only what has arrived before may be reported as a duplicate: a block ahead of RCV.NXT would count as received.
+      if (segment.payloadLength > 0 && dataPosition + segment.payloadLength <= tcb.rcvNxt) {
         tcb.dsackLeft = dataPosition;
         tcb.dsackRight = dataPosition + segment.payloadLength;
       }
