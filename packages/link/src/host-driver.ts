@@ -1,0 +1,94 @@
+/** Runs a host of ours in real time on packet ports: reads batches, sends what is ready, keeps the timers. */
+import { TransmitSlot } from '@subflow/stack';
+import type { Host, Interface, StackEvent } from '@subflow/stack';
+import { now } from './clock.ts';
+import type { PacketPort } from './port.ts';
+
+/** Packets sent before received ones get their turn: a full window must not starve acknowledgements. */
+const SEND_BATCH = 64;
+
+export class HostDriver {
+  readonly host: Host;
+  /** Sees every event, in order. */
+  onEvent: ((event: StackEvent, now: number) => void) | null = null;
+  private readonly ports: PacketPort[] = [];
+  private readonly slot = new TransmitSlot();
+  private timer: NodeJS.Timeout | null = null;
+  private timerAt = Number.POSITIVE_INFINITY;
+  private immediate: NodeJS.Immediate | null = null;
+  private pumping = false;
+  private stopped = false;
+
+  constructor(host: Host) {
+    this.host = host;
+  }
+
+  attach(through: Interface, port: PacketPort): void {
+    this.ports[through.id] = port;
+    const { host } = this;
+    port.onPackets({
+      packet: (view, bytes, offset, length, checksumValid) => host.handlePacket(through, view, bytes, offset, length, checksumValid, now()),
+      batchEnd: () => this.pump(),
+    });
+  }
+
+  /** Sends what is ready, hands events out, arms the timer. Call it after application calls. */
+  pump(): void {
+    if (this.pumping || this.stopped) return;
+    this.pumping = true;
+    const { host, slot } = this;
+    let sent = 0;
+    let busy = true;
+    while (busy) {
+      busy = false;
+      while (sent < SEND_BATCH && host.pollTransmit(slot, now())) {
+        busy = true;
+        sent++;
+        const through = slot.interface!;
+        if (through.up) this.ports[through.id]?.transmit(slot);
+        slot.clear();
+      }
+      for (let event = host.pollEvent(); event !== null; event = host.pollEvent()) {
+        busy = true;
+        this.onEvent?.(event, now());
+      }
+      if (sent >= SEND_BATCH) break;
+    }
+    this.pumping = false;
+    if (sent >= SEND_BATCH) this.soon();
+    this.arm();
+  }
+
+  /** Stops timers and closes the ports. */
+  stop(): void {
+    this.stopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.immediate !== null) clearImmediate(this.immediate);
+    for (const port of this.ports) port?.close();
+  }
+
+  private soon(): void {
+    this.immediate ??= setImmediate(() => {
+      this.immediate = null;
+      this.tick();
+    });
+  }
+
+  private tick(): void {
+    this.host.handleTimeout(now());
+    this.pump();
+  }
+
+  private arm(): void {
+    const at = this.host.pollTimeout();
+    // A timer that is too early costs one look; one that must come earlier is set again.
+    if (at >= this.timerAt) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timerAt = at;
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.timerAt = Number.POSITIVE_INFINITY;
+      if (!this.stopped) this.tick();
+    }, Math.max(0, Math.ceil((at - now()) / 1000)));
+  }
+}

@@ -1,0 +1,104 @@
+/** Kernel Multipath TCP sockets for Node: Node itself has no way to ask for IPPROTO_MPTCP. */
+import { readFileSync } from 'node:fs';
+import { createServer, Socket } from 'node:net';
+import type { Server } from 'node:net';
+import { LinkError } from './errors.ts';
+import { bindAndListen, close, IPPROTO_MPTCP, IPPROTO_TCP, errnoName, setSocketOption, socketOption, startConnect, streamSocket } from './system.ts';
+
+const SOL_MPTCP = 284;
+const MPTCP_INFO = 1;
+const TCP_CONGESTION = 13;
+const FLAG_FALLBACK = 1;
+
+/** What MPTCP_INFO says (include/uapi/linux/mptcp.h). */
+export interface KernelMptcpInfo {
+  /** Subflows beyond the first. */
+  subflows: number;
+  addAddrSignal: number;
+  addAddrAccepted: number;
+  fallback: boolean;
+  remoteKeyReceived: boolean;
+  token: number;
+  checksum: boolean;
+  /** All subflows, the first included (Linux 6.5 and later; -1 before). */
+  subflowsTotal: number;
+}
+
+/** Whether the kernel speaks Multipath TCP; if not, why. */
+export function kernelMptcpObstacle(): LinkError | null {
+  let enabled = '';
+  try {
+    enabled = readFileSync('/proc/sys/net/mptcp/enabled', 'utf8').trim();
+  } catch {
+    return new LinkError('NO_KERNEL_MPTCP', 'no /proc/sys/net/mptcp: this kernel has no Multipath TCP; expected Linux 5.6 or later with CONFIG_MPTCP');
+  }
+  if (enabled !== '1') return new LinkError('NO_KERNEL_MPTCP', `net.mptcp.enabled is ${enabled}; expected 1 (sysctl -w net.mptcp.enabled=1)`);
+  const fd = streamSocket(4, IPPROTO_MPTCP);
+  if (fd < 0) return new LinkError('NO_KERNEL_MPTCP', `socket(IPPROTO_MPTCP): ${errnoName(-fd)}`);
+  close(fd);
+  return null;
+}
+
+function newSocket(family: 4 | 6, multipath: boolean, congestion: string | null): number {
+  const fd = streamSocket(family, multipath ? IPPROTO_MPTCP : IPPROTO_TCP);
+  if (fd < 0) throw new LinkError(multipath ? 'NO_KERNEL_MPTCP' : 'SYSTEM_CALL', `socket: ${errnoName(-fd)}`);
+  if (congestion !== null) setSocketOption(fd, IPPROTO_TCP, TCP_CONGESTION, new TextEncoder().encode(congestion));
+  return fd;
+}
+
+/** A listening kernel socket under a `net.Server`. Throws {@link LinkError} `PORT_IN_USE` and others. */
+export function kernelServer(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string } = {}): Server {
+  const fd = newSocket(address.length === 4 ? 4 : 6, options.multipath ?? true, options.congestion ?? null);
+  try {
+    bindAndListen(fd, address, port, 128);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  const server = createServer();
+  server.listen({ fd });
+  return server;
+}
+
+/** A listening descriptor for any Node server (`http.Server.listen({ fd })`). */
+export function kernelListener(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string } = {}): number {
+  const fd = newSocket(address.length === 4 ? 4 : 6, options.multipath ?? true, options.congestion ?? null);
+  try {
+    bindAndListen(fd, address, port, 128);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** A connecting kernel socket under a `net.Socket`; errors come as its events. */
+export function kernelConnect(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string } = {}): Socket {
+  const fd = newSocket(address.length === 4 ? 4 : 6, options.multipath ?? true, options.congestion ?? null);
+  try {
+    startConnect(fd, address, port);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return new Socket({ fd, readable: true, writable: true });
+}
+
+/** MPTCP_INFO of a kernel socket that Node holds; null when it is plain TCP. */
+export function mptcpInfo(socket: Socket): KernelMptcpInfo | null {
+  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
+  const bytes = fd < 0 ? null : socketOption(fd, SOL_MPTCP, MPTCP_INFO, 96);
+  if (bytes === null) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const flags = view.getUint32(8, true);
+  return {
+    subflows: view.getUint8(0),
+    addAddrSignal: view.getUint8(1),
+    addAddrAccepted: view.getUint8(2),
+    fallback: (flags & FLAG_FALLBACK) !== 0,
+    remoteKeyReceived: (flags & 2) !== 0,
+    token: view.getUint32(12, true),
+    checksum: bytes.length > 42 && view.getUint8(42) !== 0,
+    subflowsTotal: bytes.length > 80 ? view.getUint8(43) : -1,
+  };
+}

@@ -1,0 +1,119 @@
+/** Emulated links in real time: the emulator's agenda driven by the real clock, precise to about a millisecond. */
+import { Agenda, EmulatedHost, LinkDirection, Random } from '@subflow/emulator';
+import type { LinkConfig } from '@subflow/emulator';
+import type { Host, Interface } from '@subflow/stack';
+import { fillTcpChecksum, segmentize } from '@subflow/wire';
+import { now } from './clock.ts';
+import type { PacketPort } from './port.ts';
+
+/** Timers fire up to a millisecond late: the last stretch is waited for by turning the event loop. */
+const SPIN = 1_500;
+
+/** One end of an emulated link: takes packets off the link and puts packets on it. */
+export interface LinkEnd {
+  deliver(packet: Uint8Array, now: number): void;
+  onSend(sink: (packet: Uint8Array) => void): void;
+}
+
+export class RealTimeNetwork {
+  readonly agenda: Agenda;
+  private readonly random: Random;
+  private timer: NodeJS.Timeout | null = null;
+  private immediate: NodeJS.Immediate | null = null;
+  private stopped = false;
+  private links = 0;
+  /** Largest lateness of an action seen, microseconds. */
+  worstLateness = 0;
+
+  constructor(seed: number) {
+    this.agenda = new Agenda(now());
+    this.random = new Random(seed);
+  }
+
+  /** Joins two ends by a link with its own random stream. */
+  link(a: LinkEnd, b: LinkEnd, forward: LinkConfig, backward: LinkConfig): { forward: LinkDirection; backward: LinkDirection } {
+    const index = this.links++;
+    const there = new LinkDirection(this.agenda, this.random.fork(`forward${index}`), forward, (packet, at) => b.deliver(packet, at));
+    const back = new LinkDirection(this.agenda, this.random.fork(`backward${index}`), backward, (packet, at) => a.deliver(packet, at));
+    a.onSend((packet) => this.enter(there, packet));
+    b.onSend((packet) => this.enter(back, packet));
+    return { forward: there, backward: back };
+  }
+
+  /** An interface of a host of ours as a link end. */
+  hostEnd(node: EmulatedHost, through: Interface): LinkEnd {
+    return {
+      deliver: (packet, at) => node.receive(through, packet, at),
+      onSend: (sink) => node.attach(through, sink),
+    };
+  }
+
+  /** A host of ours that lives on this network. */
+  node(name: string, host: Host): EmulatedHost {
+    return new EmulatedHost(name, host, this.agenda);
+  }
+
+  /** A port (a TUN device, say) as a link end. Super-segments are cut, partial checksums completed. */
+  portEnd(port: PacketPort): LinkEnd {
+    return {
+      deliver: (packet) => port.send(packet),
+      onSend: (sink) => {
+        port.onPackets({
+          packet: (view, bytes, offset, length, _valid, partial) => {
+            if (partial > 1) {
+              segmentize(view, bytes, offset, length, partial, sink);
+              return;
+            }
+            const packet = bytes.slice(offset, offset + length);
+            if (partial === 1) fillTcpChecksum(new DataView(packet.buffer), packet);
+            sink(packet);
+          },
+          batchEnd: () => this.run(),
+        });
+      },
+    };
+  }
+
+  /** Brings the agenda up to the present. Call it after application calls on nodes. */
+  run(): void {
+    if (this.stopped) return;
+    const time = now();
+    const late = time - this.agenda.next;
+    if (late > this.worstLateness && Number.isFinite(late)) this.worstLateness = late;
+    this.agenda.runUntil(time);
+    this.arm();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.immediate !== null) clearImmediate(this.immediate);
+  }
+
+  private enter(direction: LinkDirection, packet: Uint8Array): void {
+    // The clock has moved since the last action: packets enter at the true time.
+    const time = now();
+    if (time > this.agenda.now && time < this.agenda.next) this.agenda.now = time;
+    direction.send(packet);
+  }
+
+  private arm(): void {
+    const wait = this.agenda.next - now();
+    if (this.timer !== null) {
+      clearTimeout(this.timer);
+      this.timer = null;
+    }
+    if (!Number.isFinite(wait)) return;
+    if (wait > SPIN) {
+      this.timer = setTimeout(() => {
+        this.timer = null;
+        this.run();
+      }, Math.floor((wait - SPIN / 2) / 1000));
+      return;
+    }
+    this.immediate ??= setImmediate(() => {
+      this.immediate = null;
+      this.run();
+    });
+  }
+}

@@ -1,0 +1,126 @@
+/** The few system calls that Node does not offer, through koffi (about 100 ns a call, no compiler needed). Linux x86-64 and arm64. */
+import koffi from 'koffi';
+import { constants } from 'node:os';
+import { LinkError } from './errors.ts';
+
+const libc = koffi.load(null);
+const open_ = libc.func('int open(const char *path, int flags)');
+const close_ = libc.func('int close(int fd)');
+const ioctlPointer_ = libc.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)');
+const ioctlValue_ = libc.func('int ioctl(int fd, unsigned long request, unsigned long argument)');
+const read_ = libc.func('long read(int fd, void *buffer, unsigned long length)');
+const write_ = libc.func('long write(int fd, const void *buffer, unsigned long length)');
+const socket_ = libc.func('int socket(int domain, int type, int protocol)');
+const bind_ = libc.func('int bind(int fd, const void *address, unsigned int length)');
+const listen_ = libc.func('int listen(int fd, int backlog)');
+const connect_ = libc.func('int connect(int fd, const void *address, unsigned int length)');
+const getsockopt_ = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)');
+const setsockopt_ = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
+
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+export const EAGAIN = constants.errno.EAGAIN;
+
+/** Name of an errno value, for messages. */
+export function errnoName(value: number): string {
+  return Object.entries(constants.errno).find(([, number]) => number === value)?.[0] ?? `errno ${value}`;
+}
+
+/** errno of the last failed call. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+function check(result: number, call: string): number {
+  if (result >= 0) return result;
+  throw new LinkError('SYSTEM_CALL', `${call}: ${errnoName(koffi.errno())}`);
+}
+
+export function open(path: string, flags: number): number {
+  return open_(path, flags) as number;
+}
+
+export function close(fd: number): void {
+  close_(fd);
+}
+
+/** ioctl with a pointer; the buffer is passed in and out. */
+export function ioctl(fd: number, request: number, argument: Uint8Array): number {
+  return ioctlPointer_(fd, request, argument) as number;
+}
+
+export function ioctlValue(fd: number, request: number, argument: number): number {
+  return ioctlValue_(fd, request, argument) as number;
+}
+
+/** Bytes read, or -errno. */
+export function read(fd: number, buffer: Uint8Array, length: number): number {
+  const result = read_(fd, buffer, length) as number;
+  return result >= 0 ? result : -koffi.errno();
+}
+
+/** Bytes written, or -errno. */
+export function write(fd: number, buffer: Uint8Array, length: number): number {
+  const result = write_(fd, buffer, length) as number;
+  return result >= 0 ? result : -koffi.errno();
+}
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+export const IPPROTO_MPTCP = 262;
+export const IPPROTO_TCP = 6;
+
+/** A stream socket that Node can adopt; -errno on failure. */
+export function streamSocket(family: 4 | 6, protocol: number): number {
+  const fd = socket_(family === 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol) as number;
+  return fd >= 0 ? fd : -koffi.errno();
+}
+
+/** Binds to an address (bytes) and port and listens. Throws {@link LinkError}. */
+export function bindAndListen(fd: number, address: Uint8Array, port: number, backlog: number): void {
+  const one = new Uint8Array([1, 0, 0, 0]);
+  check(setsockopt_(fd, SOL_SOCKET, SO_REUSEADDR, one, 4) as number, 'setsockopt SO_REUSEADDR');
+  const name = socketAddress(address, port);
+  if ((bind_(fd, name, name.length) as number) < 0) {
+    const number = koffi.errno();
+    if (number === constants.errno.EADDRINUSE) throw new LinkError('PORT_IN_USE', `port ${port} is in use; expected a free port`);
+    throw new LinkError('SYSTEM_CALL', `bind port ${port}: ${errnoName(number)}`);
+  }
+  check(listen_(fd, backlog) as number, 'listen');
+}
+
+/** Starts a non-blocking connect. Throws {@link LinkError} unless it succeeds or is in progress. */
+export function startConnect(fd: number, address: Uint8Array, port: number): void {
+  const name = socketAddress(address, port);
+  if ((connect_(fd, name, name.length) as number) < 0 && koffi.errno() !== constants.errno.EINPROGRESS) {
+    throw new LinkError('UNREACHABLE', `connect: ${errnoName(koffi.errno())}`);
+  }
+}
+
+/** Raw bytes of a socket option, at most `size`. Null on error. */
+export function socketOption(fd: number, level: number, name: number, size: number): Uint8Array | null {
+  const value = new Uint8Array(size);
+  const length = new Uint8Array(new Uint32Array([size]).buffer);
+  if ((getsockopt_(fd, level, name, value, length) as number) < 0) return null;
+  return value.subarray(0, new Uint32Array(length.buffer)[0]);
+}
+
+export function setSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
+  check(setsockopt_(fd, level, name, value, value.length) as number, `setsockopt ${level}/${name}`);
+}
+
+function socketAddress(address: Uint8Array, port: number): Uint8Array {
+  const v4 = address.length === 4;
+  const out = new Uint8Array(v4 ? 16 : 28);
+  const view = new DataView(out.buffer);
+  view.setUint16(0, v4 ? AF_INET : AF_INET6, true);
+  view.setUint16(2, port);
+  out.set(address, v4 ? 4 : 8);
+  return out;
+}
