@@ -172,7 +172,7 @@ export class Bench {
       }
       // Joins to our first address of this family leave through this path's device.
       const first = options.paths.findIndex((other) => other.family === path.family);
-      if (first < i) namespace.ip('route', 'add', `${addressesOf(path.family, first).ours}/${path.family === 4 ? 32 : 128}`, 'dev', tun.name, 'metric', String(100 + i));
+      namespace.ip('route', 'add', `${addressesOf(path.family, first).ours}/${path.family === 4 ? 32 : 128}`, 'dev', tun.name, 'metric', String(100 + i));
     });
     if (node !== null) {
       const network = this.network!;

@@ -96,7 +96,7 @@ export async function runCase(one: Case, options: CaseOptions): Promise<CaseResu
       bench.host.listen({ port: PORT });
       ours = new StackPeer(bench.runner, false, null);
       ours.onStart = () => options.disturb?.(bench, ours);
-      peer.send({ op: 'connect', address: first.ours, port: PORT, header });
+      peer.send({ op: 'connect', address: first.ours, port: PORT, header, mapped: one.families === 'both' });
     }
     const kernel = peer.report(timeout);
     const late = new Promise<never>((_, reject) => {

@@ -1,10 +1,12 @@
 /** What may happen to the paths in the middle of an interop case, and what must be seen then. */
 import type { Case, CaseOptions, CaseResult } from './case.ts';
+import type { Direction } from './protocol.ts';
 
 export type Disturbance = 'loss' | 'cut' | 'remove' | 'strip-handshake' | 'strip-data' | 'strip-later';
 
 interface Recipe {
   leastSubflows: number;
+  directions?: readonly Direction[];
   options(one: Case): Partial<CaseOptions>;
   check(one: Case, result: CaseResult): string[];
 }
@@ -43,14 +45,18 @@ export const disturbances: Record<Disturbance, Recipe> = {
     }),
     check: expectMultipath,
   },
-  /** Our last path is withdrawn 50 ms into the transfer: REMOVE_ADDR and reset. */
+  /** The client's last path is withdrawn 50 ms into the transfer: by our host or by the kernel, whoever is the client. */
   remove: {
     leastSubflows: 2,
-    options: () => ({
+    options: (one) => ({
       link,
       timeout: 60_000,
       disturb: (bench) => {
         setTimeout(() => {
+          if (one.role === 'our server') {
+            bench.namespace.run('ip', 'mptcp', 'endpoint', 'delete', 'id', '1');
+            return;
+          }
           bench.host.interfaceDown(bench.interfaces[bench.interfaces.length - 1]!, bench.now());
           bench.runner.pump();
         }, 50);
@@ -58,7 +64,8 @@ export const disturbances: Record<Disturbance, Recipe> = {
     }),
     check: (one, result) => {
       const problems = expectMultipath(one, result);
-      if ((result.counters.get('MPTcpExtRmAddr') ?? 0) === 0) problems.push('the kernel has seen no REMOVE_ADDR');
+      if (one.role === 'our client' && (result.counters.get('MPTcpExtRmAddr') ?? 0) === 0) problems.push('the kernel has seen no REMOVE_ADDR');
+      if (one.role === 'our server' && (result.counters.get('MPTcpExtRmAddrTx') ?? 0) === 0) problems.push('the kernel has sent no REMOVE_ADDR');
       return problems;
     },
   },
@@ -74,9 +81,13 @@ export const disturbances: Record<Disturbance, Recipe> = {
     options: () => ({ link, prepare: (bench) => bench.stripAll('after-handshake') }),
     check: expectFallback,
   },
-  /** Options vanish in the middle of the transfer, in both directions. */
+  /**
+   * Options vanish in the middle of the transfer, in both directions. Payload must flow both ways: a side that only
+   * receives cannot tell its peer, and resets instead (RFC 8684 §3.7, fourth rule).
+   */
   'strip-later': {
     leastSubflows: 1,
+    directions: ['both'],
     options: () => ({
       link,
       timeout: 60_000,

@@ -1,4 +1,4 @@
-/** `npm run interop -- [--filter TEXT] [--size MB] [--offload] [--capture DIR] [--disturb loss|cut|remove|strip]`: the matrix against the kernel. */
+/** `npm run interop -- [--filter TEXT] [--size MB] [--offload] [--capture DIR] [--disturb loss|cut|remove|strip-handshake|strip-data|strip-later]`: the matrix against the kernel. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,7 +18,7 @@ if (values.capture !== undefined) mkdirSync(values.capture, { recursive: true })
 for (const one of allCases()) {
   if (!caseName(one).includes(values.filter) || done >= Number(values.limit ?? 1000)) continue;
   const disturbance = values.disturb === undefined ? null : disturbances[values.disturb as Disturbance];
-  if (disturbance !== null && one.subflows < disturbance.leastSubflows) continue;
+  if (disturbance !== null && (one.subflows < disturbance.leastSubflows || !(disturbance.directions ?? [one.direction]).includes(one.direction))) continue;
   const result = await runCase(one, {
     size: Number(values.size) * 1e6,
     offload: values.offload,

@@ -15,6 +15,8 @@ export interface StackReport extends Report {
   /** Payload bytes per subflow id, sent and received. */
   perSubflow: Map<number, { sent: number; received: number }>;
   closeReason: string | null;
+  /** Addresses the peer has withdrawn. */
+  addressesRemoved: number;
 }
 
 /** What moves packets and events of our host: a HostDriver, or a node on a real-time network. */
@@ -33,7 +35,7 @@ export class StackPeer {
   onStart: (() => void) | null = null;
   private readonly runner: Runner;
   private readonly hash = createHash('sha256');
-  private readonly report: StackReport = { received: 0, hash: '', sent: 0, error: null, info: null, mode: '', fallbackReason: null, subflowsAtEnd: 0, perSubflow: new Map(), closeReason: null };
+  private readonly report: StackReport = { received: 0, hash: '', sent: 0, error: null, info: null, mode: '', fallbackReason: null, subflowsAtEnd: 0, perSubflow: new Map(), closeReason: null, addressesRemoved: 0 };
   private header: Header | null = null;
   private readonly isClient: boolean;
   private head = '';
@@ -69,6 +71,9 @@ export class StackPeer {
     }
     if (this.connection === null || !('connection' in event) || event.connection !== this.connection.id) return;
     switch (event.type) {
+      case 'address-removed':
+        if (event.byPeer) this.report.addressesRemoved++;
+        break;
       case 'connection-readable':
       case 'connection-end':
         this.read(time);

@@ -5,13 +5,10 @@ import { PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { announcementDeadline, repeatAnnouncements } from './address.ts';
 import { abortConnection, closed, sendDataFin } from './close.ts';
-import { Mapping } from './mapping.ts';
-import { reinjectHead } from './reinjection.ts';
+import { headInFlight, reinjectHead, REINJECTED_HEAD } from './reinjection.ts';
 import { armDataRetransmission } from './send.ts';
 import { checkSilence, subflowDeadline, fireSubflowTimers } from './liveness.ts';
 import { dataLevelStalled } from './fallback.ts';
-
-const HEAD = 65536;
 
 export function connectionDeadline(connection: Connection): number {
   let at = earlier(connection.dataRetransmitAt, connection.finAt);
@@ -63,21 +60,8 @@ function dataTimeout(connection: Connection, now: number): void {
   }
   if (!headInFlight(connection)) {
     if (dataLevelStalled(connection, now)) return;
-    reinjectHead(connection, HEAD, now);
+    connection.dataRecoveryPoint = connection.dataNxt;
+    reinjectHead(connection, REINJECTED_HEAD, now);
   }
   armDataRetransmission(connection, now);
-}
-
-/** Whether some subflow still works on the first unacknowledged byte. */
-function headInFlight(connection: Connection): boolean {
-  const head = connection.dataUna;
-  if (connection.reinjections !== null) return true;
-  for (const subflow of connection.subflows) {
-    for (let record = subflow.tcb.head; record !== null; record = record.next) {
-      if (!(record.tag instanceof Mapping)) continue;
-      const start = record.tag.dataPosition + (record.position - record.tag.position);
-      if (start <= head && head < start + (record.end - record.position)) return true;
-    }
-  }
-  return false;
 }

@@ -109,6 +109,8 @@ export class Connection {
   timerAt = 0;
   dataRetransmitAt = 0;
   dataTimeouts = 0;
+  /** Until this is acknowledged, every hole at the head is sent again at once: a subflow's end has left several. */
+  dataRecoveryPoint = 0;
   finAt = 0;
   finTries = 0;
   closeAt = 0;

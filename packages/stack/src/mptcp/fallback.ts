@@ -11,6 +11,7 @@ import type { Connection } from './connection.ts';
 import { Mapping } from './mapping.ts';
 import type { ReceivedMapping } from './mapping.ts';
 import { reinjectSubflow } from './reinjection.ts';
+import { receiveData } from './receive.ts';
 import { dataAcknowledged } from './send.ts';
 import type { Subflow } from './subflow.ts';
 
@@ -28,8 +29,17 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   connection.reinjections = null;
   connection.pathManager = null;
   subflow.mappings = null;
-  subflow.pendingMapping = null;
   subflow.joinAckAt = 0;
+  const pending = subflow.pendingMapping;
+  subflow.pendingMapping = null;
+  if (pending !== null) {
+    // Part of a checksummed mapping: it will never be complete, and the bytes are in order.
+    let at = pending.mapping.dataPosition;
+    for (const part of pending.parts) {
+      receiveData(connection, subflow, part, 0, part.length, at, now);
+      at += part.length;
+    }
+  }
   for (const other of connection.subflows.slice()) if (other !== subflow) resetSubflow(other, RESET_REASON.middlebox, false, now);
   connection.host.forgetToken(connection);
   updateMss(subflow.tcb);
@@ -55,7 +65,7 @@ function alignStreams(subflow: Subflow): boolean {
   if (connection.subflows.some((other) => other !== subflow && other.established)) return false;
   if (connection.outOfOrder !== null || connection.reinjections !== null) return false;
   // Receiving: the next byte of the subflow is the next byte of the stream, unless something between was lost.
-  const receiveDelta = connection.dataRcvNxt - tcb.rcvNxt;
+  const receiveDelta = connection.dataRcvNxt + (subflow.pendingMapping?.received ?? 0) - tcb.rcvNxt;
   let sendDelta = connection.dataNxt - tcb.sndEnd;
   for (let record = tcb.head; record !== null; record = record.next) {
     if (!(record.tag instanceof Mapping)) continue;
@@ -112,7 +122,11 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
   // tcb.rcvNxt is already past this payload: line up with its start.
   const nextData = connection.dataRcvNxt;
   const alone = !connection.subflows.some((other) => other !== subflow && other.established);
-  if (alone && subflow.pendingMapping === null && alignStreams(subflow)) {
+  // Later than the first data RFC 8684 §3.7 wants a reset, and for a reason: a peer that sees no DATA_ACK sends old data
+  // again under new subflow sequence numbers, which without mappings looks like new data. Only plain data of our own,
+  // on its way now, tells the peer in time that we have fallen back (Linux does, and does so at once).
+  const peerLearns = !connection.confirmed || connection.dataUna < connection.sendBuffer.end;
+  if (alone && peerLearns && subflow.pendingMapping === null && alignStreams(subflow)) {
     connection.receiveDelta = nextData - position;
     fallBack(subflow, connection.confirmed ? 'dss-stripped' : 'no-dss-in-first-data', now);
     return true;

@@ -37,6 +37,23 @@ export function reinjectHead(connection: Connection, length: number, now: number
   wakeSenders(connection, now);
 }
 
+/** Bytes sent again at the head when nobody holds them. */
+export const REINJECTED_HEAD = 65536;
+
+/** Whether some subflow still works on the first unacknowledged byte. */
+export function headInFlight(connection: Connection): boolean {
+  const head = connection.dataUna;
+  if (connection.reinjections !== null) return true;
+  for (const subflow of connection.subflows) {
+    for (let record = subflow.tcb.head; record !== null; record = record.next) {
+      if (!(record.tag instanceof Mapping)) continue;
+      const start = record.tag.dataPosition + (record.position - record.tag.position);
+      if (start <= head && head < start + (record.end - record.position)) return true;
+    }
+  }
+  return false;
+}
+
 /** The next range to send again, cut to what is still unacknowledged; null when there is none. */
 export function nextReinjection(connection: Connection): ReinjectionRange | null {
   const ranges = connection.reinjections;

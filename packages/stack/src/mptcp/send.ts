@@ -6,7 +6,7 @@ import { STATE } from '../tcp/state.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { Mapping, mappingChecksum } from './mapping.ts';
-import { nextReinjection } from './reinjection.ts';
+import { headInFlight, nextReinjection, REINJECTED_HEAD, reinjectHead } from './reinjection.ts';
 import type { Subflow } from './subflow.ts';
 import { sendDataFin } from './close.ts';
 import type { SchedulingRequest } from './scheduler/types.ts';
@@ -148,6 +148,7 @@ export function dataAcknowledged(connection: Connection, position: number, now: 
     connection.dataTimeouts = 0;
     if (connection.closeAt !== 0 && connection.phase === PHASE.open) connection.closeAt = now + connection.host.mptcp.closeTimeout;
     if (connection.host.traceData) connection.host.emit({ type: 'data-acknowledged', time: now, connection: connection.id, position: data });
+    if (data < connection.dataRecoveryPoint && !headInFlight(connection)) reinjectHead(connection, REINJECTED_HEAD, now);
     growSendBuffer(connection);
     if (connection.wantsWritable && connection.writable > 0) {
       connection.wantsWritable = false;

@@ -211,7 +211,7 @@ export class Subflow implements TcpUser {
       closed(connection, reason, now);
       return;
     }
-    if (reinject && connection.dataNxt > connection.dataUna) wakeSenders(connection, now);
+    if (reinject && connection.dataNxt > connection.dataUna) reinjectSubflow(this, 'closed', now);
     if (connection.phase !== PHASE.closed) connection.pathManager?.onSubflowClosed(connection, this, reason, transient, now);
     if (connection.phase === PHASE.closed) {
       if (connection.subflows.length === 0) connection.closeAt = 0;

@@ -34,9 +34,10 @@ export function abort(tcb: Tcb, reason: CloseReason, now: number): void {
   if (tcb.state === STATE.closed) return;
   const talks = tcb.state !== STATE.synSent && tcb.state !== STATE.timeWait;
   tcb.resetPending = talks;
-  stop(tcb);
   tcb.state = STATE.closed;
+  // The user first: it looks at what was not acknowledged.
   tcb.user.onClosed(reason, now);
+  stop(tcb);
   if (talks) tcb.context.wake(tcb);
   else tcb.context.removed(tcb);
 }
@@ -44,19 +45,19 @@ export function abort(tcb: Tcb, reason: CloseReason, now: number): void {
 /** Forgets the connection without a word. */
 export function remove(tcb: Tcb, reason: CloseReason, now: number): void {
   const told = tcb.state === STATE.timeWait || tcb.state === STATE.closed;
-  stop(tcb);
   tcb.state = STATE.closed;
   if (!told) tcb.user.onClosed(reason, now);
+  stop(tcb);
   tcb.context.removed(tcb);
 }
 
 /** Enters TIME-WAIT: the user is told now; the block itself stays for 2·MSL. */
 export function enterTimeWait(tcb: Tcb, now: number): void {
-  stop(tcb);
   tcb.state = STATE.timeWait;
+  tcb.user.onClosed(CLOSE_REASON.normal, now);
+  stop(tcb);
   tcb.closeAt = now + tcb.context.tcp.timeWait;
   tcb.context.reschedule(tcb);
-  tcb.user.onClosed(CLOSE_REASON.normal, now);
 }
 
 function stop(tcb: Tcb): void {
