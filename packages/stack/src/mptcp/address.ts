@@ -156,11 +156,12 @@ export function repeatAnnouncements(connection: Connection, now: number): void {
   for (const subflow of connection.subflows) {
     if (subflow.established && (best === null || subflow.tcb.lastReceivedAt > best.tcb.lastReceivedAt)) best = subflow;
   }
-  if (best !== null) {
+  // Until the peer is known to have the keys every ACK carries them and has no room for anything else.
+  if (best !== null && (connection.confirmed || !connection.active)) {
     best.requestAck();
     return;
   }
-  // Nobody to tell it to: try again later, when a subflow may be back.
+  // Nobody to tell it to, or too early: try again later.
   for (const pending of connection.announcements!) if (pending.nextAt <= now) pending.nextAt = now + connection.host.mptcp.addAddressTimeout;
 }
 

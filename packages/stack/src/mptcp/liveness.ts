@@ -11,7 +11,8 @@ import type { Subflow } from './subflow.ts';
 /** Starts watching as soon as there are two subflows to compare. */
 export function watchSilence(connection: Connection, now: number): void {
   const { silenceTimeout } = connection.host.mptcp;
-  if (silenceTimeout === 0 || connection.silenceAt !== 0 || connection.subflows.length < 2) return;
+  // Only the side that can open the subflow again may give it up: the other one could cut off its last working path.
+  if (!connection.active || silenceTimeout === 0 || connection.silenceAt !== 0 || connection.subflows.length < 2) return;
   connection.silenceAt = now + silenceTimeout / 2;
   connection.reschedule();
 }
@@ -25,7 +26,7 @@ export function checkSilence(connection: Connection, now: number): void {
   const idle = now - heard > silenceTimeout;
   for (const subflow of connection.subflows.slice()) {
     const { tcb } = subflow;
-    if (!subflow.established || subflow.closing || tcb.state !== STATE.established) continue;
+    if (!subflow.established || !subflow.active || subflow.closing || tcb.state !== STATE.established) continue;
     const since = Math.max(tcb.lastReceivedAt, subflow.probedFrom);
     const patience = Math.max(silenceTimeout, 4 * tcb.srtt);
     if (tcb.lastReceivedAt > subflow.probedFrom && subflow.silenceProbes > 0) subflow.silenceProbes = 0;
