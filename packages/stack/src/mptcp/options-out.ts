@@ -108,8 +108,8 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
     // ADD_ADDR with IPv6 does not fit beside a DATA_ACK: it goes alone (RFC 8684 §3.4.1).
     let pending = takeAnnouncement(connection, room - written, now);
     if (pending === null && announcementDue(connection, now)) {
-      written = 0;
       pending = takeAnnouncement(connection, room, now);
+      if (pending !== null) written = 0;
     }
     if (pending !== null) written += writeAnnouncement(connection, pending, view, at + written, room - written);
     subflow.moreToSay = announcementDue(connection, now);
