@@ -1,0 +1,20 @@
+/** `subflow …`: one file per command. */
+import { Command, CommanderError } from 'commander';
+import { demoCommand } from './commands/demo.ts';
+
+const program = new Command('subflow')
+  .description('Multipath TCP for TypeScript: a stack, an emulator and tools that talk to the real Linux kernel')
+  .version('0.1.0')
+  .exitOverride()
+  .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) })
+  .addCommand(demoCommand().exitOverride());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
+  const { code, message } = error as { code?: string; message: string };
+  process.stderr.write(`${code ?? 'INTERNAL'}: ${message}\n`);
+  if (code === undefined) process.stderr.write(`${(error as Error).stack ?? ''}\n`);
+  process.exit(1);
+}
