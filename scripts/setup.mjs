@@ -8,7 +8,16 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
 
 /** Programs that the system tests and the kernel demonstration use, and the Debian packages they come in. */
-export const PROGRAMS = { ip: 'iproute2', nft: 'nftables', tcpdump: 'tcpdump', tshark: 'tshark', curl: 'curl', nginx: 'nginx-light', iperf3: 'iperf3', mptcpize: 'mptcpize' };
+export const PROGRAMS = {
+  ip: 'iproute2',
+  nft: 'nftables',
+  tcpdump: 'tcpdump',
+  tshark: 'tshark',
+  curl: 'curl',
+  nginx: 'nginx-light',
+  iperf3: 'iperf3',
+  mptcpize: 'mptcpize',
+};
 
 function fail(code, message) {
   console.error(`${code}: ${message}`);
@@ -35,7 +44,9 @@ export function ensureModules() {
 function sameVersions(installed, wanted) {
   const have = JSON.parse(readFileSync(installed, 'utf8')).packages;
   const want = JSON.parse(readFileSync(wanted, 'utf8')).packages;
-  return Object.entries(want).every(([name, entry]) => name === '' || entry.link || entry.optional || name.startsWith('packages/') || have[name]?.version === entry.version);
+  return Object.entries(want).every(
+    ([name, entry]) => name === '' || entry.link || entry.optional || name.startsWith('packages/') || have[name]?.version === entry.version,
+  );
 }
 
 /** Compiles the packages; incremental, so that nothing happens when nothing changed. */
@@ -57,7 +68,8 @@ export function ensurePrograms(programs) {
   const packages = [...new Set(missing.map((program) => PROGRAMS[program]))];
   console.log(`Installing Debian packages: ${packages.join(', ')} …`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const install = () => spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { ...quiet, stdio: ['ignore', 'ignore', 'ignore'], env });
+  const install = () =>
+    spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { ...quiet, stdio: ['ignore', 'ignore', 'ignore'], env });
   if (install().status !== 0) {
     spawnSync('apt-get', ['update', '-qq'], { ...quiet, stdio: ['ignore', 'ignore', 'ignore'], env });
     install();

@@ -31,7 +31,9 @@ export interface BenchOptions {
 
 /** Addresses of path `i`: ours and the kernel's. */
 export function addressesOf(family: 4 | 6, i: number): { ours: string; kernel: string; bits: number } {
-  return family === 4 ? { ours: `192.0.2.${4 * i + 1}`, kernel: `192.0.2.${4 * i + 2}`, bits: 30 } : { ours: `2001:db8:${i}::1`, kernel: `2001:db8:${i}::2`, bits: 64 };
+  return family === 4
+    ? { ours: `192.0.2.${4 * i + 1}`, kernel: `192.0.2.${4 * i + 2}`, bits: 30 }
+    : { ours: `2001:db8:${i}::1`, kernel: `2001:db8:${i}::2`, bits: 64 };
 }
 
 let serial = 0;
@@ -122,7 +124,6 @@ class TappedPort implements PacketPort {
   }
 }
 
-
 export class Bench {
   readonly namespace: Namespace;
   readonly host: Host;
@@ -148,7 +149,13 @@ export class Bench {
     const emulated = options.paths.some((path) => path.link !== undefined);
     this.network = emulated ? new RealTimeNetwork(options.seed ?? 1) : null;
     this.driver = emulated ? null : new HostDriver(this.host);
-    this.tap = options.capture === undefined ? null : new PcapngTap(options.capture, options.paths.map((_, i) => `path${i}`));
+    this.tap =
+      options.capture === undefined
+        ? null
+        : new PcapngTap(
+            options.capture,
+            options.paths.map((_, i) => `path${i}`),
+          );
     const node = this.network?.node('stack', this.host) ?? null;
     this.runner = node === null ? this.driver! : { host: this.host, onEvent: null, pump: () => undefined };
     options.paths.forEach((path, i) => {
@@ -157,7 +164,9 @@ export class Bench {
       this.tuns.push(tun);
       namespace.adopt(tun.name, `${kernel}/${bits}`);
       const through = this.host.addInterface({
-        name: `path${i}`, mtu: 1500, addresses: [{ address: parseAddress(ours), bits }],
+        name: `path${i}`,
+        mtu: 1500,
+        addresses: [{ address: parseAddress(ours), bits }],
         ...(offload && this.network === null ? { segmentationLimit: TUN_SEGMENTATION_LIMIT, checksumOffload: true } : {}),
       });
       this.interfaces.push(through);

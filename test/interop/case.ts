@@ -152,8 +152,10 @@ function check(result: CaseResult, one: Case, options: CaseOptions): void {
   const ourSeed = one.role === 'our client' ? CLIENT_SEED : SERVER_SEED;
   if (ours.error !== null) problems.push(`our side: ${ours.error}`);
   if (kernel.error !== null) problems.push(`kernel side: ${kernel.error}`);
-  if (ourSends && (kernel.received !== options.size || kernel.hash !== expectedHash(ourSeed, options.size))) problems.push(`kernel received ${kernel.received} of ${options.size} bytes, hash ${kernel.hash.slice(0, 8)}`);
-  if (kernelSends && (ours.received !== options.size || ours.hash !== expectedHash(3 - ourSeed, options.size))) problems.push(`we received ${ours.received} of ${options.size} bytes, hash ${ours.hash.slice(0, 8)}`);
+  if (ourSends && (kernel.received !== options.size || kernel.hash !== expectedHash(ourSeed, options.size)))
+    problems.push(`kernel received ${kernel.received} of ${options.size} bytes, hash ${kernel.hash.slice(0, 8)}`);
+  if (kernelSends && (ours.received !== options.size || ours.hash !== expectedHash(3 - ourSeed, options.size)))
+    problems.push(`we received ${ours.received} of ${options.size} bytes, hash ${ours.hash.slice(0, 8)}`);
   if (options.disturb !== undefined || options.prepare !== undefined) return;
   if (kernel.info === null || kernel.info.fallback) problems.push('the kernel says: fallen back');
   else if (kernel.info.subflows !== one.subflows - 1) problems.push(`the kernel says ${kernel.info.subflows} further subflows, expected ${one.subflows - 1}`);
@@ -179,5 +181,8 @@ export function expectedHash(seed: number, size: number): string {
 function describe(peer: StackPeer): string {
   const c = peer.connection;
   if (c === null) return 'no connection';
-  return `${c.mode} phase ${c.phase} una ${c.dataUna} nxt ${c.dataNxt} end ${c.sendBuffer.end} rcv ${c.dataRcvNxt}; ${c.subflows.map((s) => `#${s.id} state ${s.tcb.state} una ${s.tcb.sndUna} nxt ${s.tcb.sndNxt} rcv ${s.tcb.rcvNxt} cwnd ${Math.round(s.tcb.cwnd)} flight ${s.tcb.inFlight}`).join('; ')}; ${peer.events.slice(-4).map((e) => e.type).join(' ')}`;
+  return `${c.mode} phase ${c.phase} una ${c.dataUna} nxt ${c.dataNxt} end ${c.sendBuffer.end} rcv ${c.dataRcvNxt}; ${c.subflows.map((s) => `#${s.id} state ${s.tcb.state} una ${s.tcb.sndUna} nxt ${s.tcb.sndNxt} rcv ${s.tcb.rcvNxt} cwnd ${Math.round(s.tcb.cwnd)} flight ${s.tcb.inFlight}`).join('; ')}; ${peer.events
+    .slice(-4)
+    .map((e) => e.type)
+    .join(' ')}`;
 }

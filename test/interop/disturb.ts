@@ -21,7 +21,8 @@ const expectMultipath = (_one: Case, result: CaseResult): string[] => {
   return problems;
 };
 
-const expectFallback = (_one: Case, result: CaseResult): string[] => (result.ours !== null && result.ours.mode !== 'tcp' ? ['no fallback although the options were stripped'] : []);
+const expectFallback = (_one: Case, result: CaseResult): string[] =>
+  result.ours !== null && result.ours.mode !== 'tcp' ? ['no fallback although the options were stripped'] : [];
 
 export const disturbances: Record<Disturbance, Recipe> = {
   /** 1 % loss and reordering all along. */
@@ -98,4 +99,3 @@ export const disturbances: Record<Disturbance, Recipe> = {
     check: expectFallback,
   },
 };
-

@@ -38,7 +38,8 @@ function transfer(socket: Socket, header: Header, isClient: boolean, first: Buff
   };
   const note = (): void => {
     const info = mptcpInfo(socket);
-    report.info ??= info === null ? { subflows: 0, fallback: true, checksum: false } : { subflows: info.subflows, fallback: info.fallback, checksum: info.checksum };
+    report.info ??=
+      info === null ? { subflows: 0, fallback: true, checksum: false } : { subflows: info.subflows, fallback: info.fallback, checksum: info.checksum };
   };
   const maybeDone = (): void => {
     if (reported || !ended || !finished) return;
@@ -126,18 +127,20 @@ function connect(address: string, port: number, header: Header, mapped: boolean)
   socket.write(`${JSON.stringify(header)}\n`);
 }
 
-createInterface({ input: process.stdin }).on('line', (line) => {
-  const message = JSON.parse(line) as PeerCommand;
-  try {
-    if (message.op === 'listen') listen(message.address, message.port);
-    else if (message.op === 'connect') connect(message.address, message.port, message.header, message.mapped);
-    else {
-      current?.destroy();
-      server?.close();
-      server = null;
+createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    const message = JSON.parse(line) as PeerCommand;
+    try {
+      if (message.op === 'listen') listen(message.address, message.port);
+      else if (message.op === 'connect') connect(message.address, message.port, message.header, message.mapped);
+      else {
+        current?.destroy();
+        server?.close();
+        server = null;
+      }
+    } catch (error) {
+      answer({ op: 'error', message: (error as Error).message });
     }
-  } catch (error) {
-    answer({ op: 'error', message: (error as Error).message });
-  }
-}).on('close', () => process.exit(0));
+  })
+  .on('close', () => process.exit(0));
 answer({ op: 'ready' });

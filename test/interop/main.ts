@@ -8,7 +8,14 @@ import { disturbances } from './disturb.ts';
 import type { Disturbance } from './disturb.ts';
 
 const { values } = parseArgs({
-  options: { filter: { type: 'string', default: '' }, size: { type: 'string', default: '8' }, offload: { type: 'boolean', default: false }, capture: { type: 'string' }, disturb: { type: 'string' }, limit: { type: 'string' } },
+  options: {
+    filter: { type: 'string', default: '' },
+    size: { type: 'string', default: '8' },
+    offload: { type: 'boolean', default: false },
+    capture: { type: 'string' },
+    disturb: { type: 'string' },
+    limit: { type: 'string' },
+  },
 });
 removeLeftovers();
 let failed = 0;
@@ -23,12 +30,14 @@ for (const one of allCases()) {
     size: Number(values.size) * 1e6,
     offload: values.offload,
     ...(values.capture === undefined ? {} : { capture: join(values.capture, `case-${number++}.pcapng`) }),
-    ...(disturbance?.options(one) ?? {}),
+    ...disturbance?.options(one),
   });
   const problems = [...result.problems, ...(disturbance?.check(one, result) ?? [])];
   done++;
   if (problems.length > 0) failed++;
-  console.log(`${problems.length === 0 ? 'good' : 'BAD '} ${caseName(one)} ${Math.round(result.milliseconds)} ms${result.ours === null ? '' : ` [${[...result.ours.perSubflow.values()].map((s) => `${((s.sent + s.received) / 1e6).toFixed(1)}`).join(' ')} MB]`}${problems.length > 0 ? `\n     ${problems.join('\n     ')}` : ''}`);
+  console.log(
+    `${problems.length === 0 ? 'good' : 'BAD '} ${caseName(one)} ${Math.round(result.milliseconds)} ms${result.ours === null ? '' : ` [${[...result.ours.perSubflow.values()].map((s) => `${((s.sent + s.received) / 1e6).toFixed(1)}`).join(' ')} MB]`}${problems.length > 0 ? `\n     ${problems.join('\n     ')}` : ''}`,
+  );
 }
 console.log(`${done - failed} passed, ${failed} failed`);
 process.exit(failed > 0 ? 1 : 0);

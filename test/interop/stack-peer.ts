@@ -35,7 +35,19 @@ export class StackPeer {
   onStart: (() => void) | null = null;
   private readonly runner: Runner;
   private readonly hash = createHash('sha256');
-  private readonly report: StackReport = { received: 0, hash: '', sent: 0, error: null, info: null, mode: '', fallbackReason: null, subflowsAtEnd: 0, perSubflow: new Map(), closeReason: null, addressesRemoved: 0 };
+  private readonly report: StackReport = {
+    received: 0,
+    hash: '',
+    sent: 0,
+    error: null,
+    info: null,
+    mode: '',
+    fallbackReason: null,
+    subflowsAtEnd: 0,
+    perSubflow: new Map(),
+    closeReason: null,
+    addressesRemoved: 0,
+  };
   private header: Header | null = null;
   private readonly isClient: boolean;
   private head = '';

@@ -3,7 +3,13 @@ import { parseArgs } from 'node:util';
 import { runSeed } from './run-seed.ts';
 
 const { values } = parseArgs({
-  options: { seeds: { type: 'string', default: '300' }, from: { type: 'string', default: '1' }, seed: { type: 'string' }, verbose: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+  options: {
+    seeds: { type: 'string', default: '300' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    verbose: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
 });
 if (values.help) {
   console.log('npm run simulate -- [--seeds N] [--from N]   run N seeds\nnpm run simulate -- --seed N --verbose     repeat one and print its events');

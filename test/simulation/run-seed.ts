@@ -52,10 +52,22 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
   const huge = draw.chance(0.1);
   const buffer = small ? draw.integer(2000, 20000) : huge ? 8_000_000 : draw.integer(20_000, 500_000);
   const tcp = {
-    timeWait: 5 * SECOND, keepaliveIdle: 60 * SECOND, keepaliveInterval: 10 * SECOND, keepaliveProbes: 5, finWait2: 20 * SECOND, maxRto: 20 * SECOND, maxRetransmits: 10,
-    receiveBuffer: buffer, maxReceiveBuffer: small ? buffer : Math.max(buffer, 4_000_000),
-    sendBuffer: buffer, maxSendBuffer: Math.max(buffer, 1_000_000),
-    timestamps: !draw.chance(0.1), sack: !draw.chance(0.15), windowScaling: !draw.chance(0.1), ecn: draw.chance(0.2), nagle: draw.chance(0.7),
+    timeWait: 5 * SECOND,
+    keepaliveIdle: 60 * SECOND,
+    keepaliveInterval: 10 * SECOND,
+    keepaliveProbes: 5,
+    finWait2: 20 * SECOND,
+    maxRto: 20 * SECOND,
+    maxRetransmits: 10,
+    receiveBuffer: buffer,
+    maxReceiveBuffer: small ? buffer : Math.max(buffer, 4_000_000),
+    sendBuffer: buffer,
+    maxSendBuffer: Math.max(buffer, 1_000_000),
+    timestamps: !draw.chance(0.1),
+    sack: !draw.chance(0.15),
+    windowScaling: !draw.chance(0.1),
+    ecn: draw.chance(0.2),
+    nagle: draw.chance(0.7),
     congestion: draw.pick(['cubic', 'newreno']),
   };
   const mptcp = { checksum, closeTimeout: 30 * SECOND, coupled: draw.chance(0.3) ? ('lia' as const) : ('none' as const) };
@@ -69,7 +81,7 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
   let strips = false;
   for (let i = 0; i < paths; i++) {
     const v6 = draw.chance(0.3);
-    const [a, b, bits] = v6 ? [`2001:db8:${i + 1}::1`, `2001:db8:${i + 1}::2`, 64] as const : [`192.0.2.${i * 4 + 1}`, `192.0.2.${i * 4 + 2}`, 30] as const;
+    const [a, b, bits] = v6 ? ([`2001:db8:${i + 1}::1`, `2001:db8:${i + 1}::2`, 64] as const) : ([`192.0.2.${i * 4 + 1}`, `192.0.2.${i * 4 + 2}`, 30] as const);
     const own = clientHost.addInterface({ name: `path${i}`, mtu: draw.pick([1500, 1500, 1400, 1280]), addresses: [{ address: parseAddress(a), bits }] });
     const peer = serverHost.addInterface({ name: `path${i}`, mtu: 1500, addresses: [{ address: parseAddress(b), bits }] });
     const backup = draw.chance(0.2);
@@ -79,7 +91,9 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
     }
     const config = drawLink(draw, benignLoss);
     const forward = new LinkDirection(agenda, random.fork(`f${i}`), config, (packet, now) => server.node.receive(peer, packet, now));
-    const backward = new LinkDirection(agenda, random.fork(`b${i}`), draw.chance(0.7) ? config : drawLink(draw, benignLoss), (packet, now) => client.node.receive(own, packet, now));
+    const backward = new LinkDirection(agenda, random.fork(`b${i}`), draw.chance(0.7) ? config : drawLink(draw, benignLoss), (packet, now) =>
+      client.node.receive(own, packet, now),
+    );
     client.node.attach(own, (packet) => forward.send(packet));
     server.node.attach(peer, (packet) => backward.send(packet));
     links.push({ forward, backward, client: own, server: peer });
@@ -158,8 +172,12 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
   } catch (error) {
     problems.push(`threw ${(error as Error).stack ?? String(error)}`);
   }
-  if (agenda.next !== Number.POSITIVE_INFINITY && problems.length === 0) problems.push(`not finished after ${LIMIT / SECOND} s: client ${describe(client)}, server ${describe(server)}`);
-  for (const [name, one] of [['client', client], ['server', server]] as const) {
+  if (agenda.next !== Number.POSITIVE_INFINITY && problems.length === 0)
+    problems.push(`not finished after ${LIMIT / SECOND} s: client ${describe(client)}, server ${describe(server)}`);
+  for (const [name, one] of [
+    ['client', client],
+    ['server', server],
+  ] as const) {
     if (one.wrong > 0) problems.push(`${name} received ${one.wrong} wrong bytes`);
     if (one.connection !== null && one.closed === null) problems.push(`${name} connection never ended (${describe(one)})`);
     if (!one.node.host.idle) problems.push(`${name} leaves behind ${JSON.stringify(one.node.host.sizes)}`);
@@ -168,7 +186,10 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
   if (client.received > server.size || server.received > client.size) problems.push('more bytes delivered than sent');
   const normal = client.closed === 'normal' && server.closed === 'normal';
   if (normal && !whole) problems.push(`closed normally, but client has ${client.received}/${server.size}, server ${server.received}/${client.size}`);
-  if (!violent && !strips && !whole) problems.push(`nothing forbids success, but client has ${client.received}/${server.size} (${client.closed}), server ${server.received}/${client.size} (${server.closed})`);
+  if (!violent && !strips && !whole)
+    problems.push(
+      `nothing forbids success, but client has ${client.received}/${server.size} (${client.closed}), server ${server.received}/${client.size} (${server.closed})`,
+    );
   return {
     seed,
     problems,
@@ -181,7 +202,14 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
 
 function side(node: EmulatedHost, draw: Random): Side {
   return {
-    node, connection: null, size: 0, written: 0, received: 0, wrong: 0, ended: false, closed: null,
+    node,
+    connection: null,
+    size: 0,
+    written: 0,
+    received: 0,
+    wrong: 0,
+    ended: false,
+    closed: null,
     readChunk: draw.chance(0.2) ? draw.integer(1, 3000) : 1 << 20,
     readPause: draw.chance(0.2) ? draw.integer(0, 50_000) : 0,
     stalledUntil: 0,

@@ -31,7 +31,18 @@ export interface LinkConfig {
 }
 
 export const PERFECT_LINK: LinkConfig = {
-  rate: 0, delay: 0, jitter: 0, loss: 0, reorder: 0, reorderDelay: 0, duplicate: 0, corrupt: 0, queuePackets: 0, queueBytes: 0, queueTime: 0, markAbove: 0,
+  rate: 0,
+  delay: 0,
+  jitter: 0,
+  loss: 0,
+  reorder: 0,
+  reorderDelay: 0,
+  duplicate: 0,
+  corrupt: 0,
+  queuePackets: 0,
+  queueBytes: 0,
+  queueTime: 0,
+  markAbove: 0,
 };
 
 export type LinkDropReason = 'down' | 'loss' | 'queue-full' | 'filtered';
@@ -60,7 +71,15 @@ export class LinkDirection {
   filter: PacketFilter | null = null;
   tap: LinkTap | null = null;
   readonly counters: LinkCounters = {
-    packets: 0, bytes: 0, delivered: 0, deliveredBytes: 0, dropped: { down: 0, loss: 0, 'queue-full': 0, filtered: 0 }, duplicated: 0, corrupted: 0, reordered: 0, marked: 0,
+    packets: 0,
+    bytes: 0,
+    delivered: 0,
+    deliveredBytes: 0,
+    dropped: { down: 0, loss: 0, 'queue-full': 0, filtered: 0 },
+    duplicated: 0,
+    corrupted: 0,
+    reordered: 0,
+    marked: 0,
   };
   private readonly agenda: Agenda;
   private readonly random: Random;

@@ -36,4 +36,3 @@ export function stripMultipath(where: Where, active: () => boolean = () => true)
     return copy;
   };
 }
-

@@ -145,7 +145,10 @@ function linkOf(fields: LinkFields): Partial<LinkConfig> {
 }
 
 function describe(issue: z.core.$ZodIssue): ScenarioError {
-  const place = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('').replace(/^\./, '');
+  const place = issue.path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '');
   if (issue.code === 'unrecognized_keys') return new ScenarioError(place, `unknown key "${issue.keys[0]}"; see docs/scenarios.md for the keys`);
   if (issue.code === 'invalid_union') {
     const inner = issue.errors.flat().find((entry) => entry.code === 'custom' || entry.code === 'unrecognized_keys');

@@ -1,6 +1,6 @@
 /** Quantities as people write them: `20 Mbit/s`, `15 ms`, `0.1 %`, `40 MB`. */
 
-const TIME: Record<string, number> = { us: 1, 'µs': 1, ms: 1e3, s: 1e6, min: 60e6, h: 3600e6 };
+const TIME: Record<string, number> = { us: 1, µs: 1, ms: 1e3, s: 1e6, min: 60e6, h: 3600e6 };
 const RATE: Record<string, number> = { 'bit/s': 1, 'kbit/s': 1e3, 'mbit/s': 1e6, 'gbit/s': 1e9, bps: 1, kbps: 1e3, mbps: 1e6, gbps: 1e9 };
 const SIZE: Record<string, number> = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 };
 

@@ -85,10 +85,13 @@ export class HostDriver {
     if (at >= this.timerAt) return;
     if (this.timer !== null) clearTimeout(this.timer);
     this.timerAt = at;
-    this.timer = setTimeout(() => {
-      this.timer = null;
-      this.timerAt = Number.POSITIVE_INFINITY;
-      if (!this.stopped) this.tick();
-    }, Math.max(0, Math.ceil((at - now()) / 1000)));
+    this.timer = setTimeout(
+      () => {
+        this.timer = null;
+        this.timerAt = Number.POSITIVE_INFINITY;
+        if (!this.stopped) this.tick();
+      },
+      Math.max(0, Math.ceil((at - now()) / 1000)),
+    );
   }
 }

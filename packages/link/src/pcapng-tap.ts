@@ -27,7 +27,16 @@ export class PcapngTap {
   record(packet: Uint8Array, time: number, interfaceIndex = 0, comment: string | null = null): void {
     const micros = this.base + time;
     const seconds = Math.floor(micros / 1e6);
-    this.put(pcapngPacket({ interface: interfaceIndex, seconds, nanoseconds: Math.floor((micros - seconds * 1e6) * 1000), bytes: packet, originalLength: packet.length, comment }));
+    this.put(
+      pcapngPacket({
+        interface: interfaceIndex,
+        seconds,
+        nanoseconds: Math.floor((micros - seconds * 1e6) * 1000),
+        bytes: packet,
+        originalLength: packet.length,
+        comment,
+      }),
+    );
     this.packets++;
   }
 

@@ -105,10 +105,13 @@ export class RealTimeNetwork {
     }
     if (!Number.isFinite(wait)) return;
     if (wait > SPIN) {
-      this.timer = setTimeout(() => {
-        this.timer = null;
-        this.run();
-      }, Math.floor((wait - SPIN / 2) / 1000));
+      this.timer = setTimeout(
+        () => {
+          this.timer = null;
+          this.run();
+        },
+        Math.floor((wait - SPIN / 2) / 1000),
+      );
       return;
     }
     this.immediate ??= setImmediate(() => {

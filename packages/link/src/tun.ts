@@ -44,7 +44,8 @@ export function tunObstacle(): LinkError | null {
     return process.getuid?.() === 0 ? null : new LinkError('NO_PRIVILEGE', 'making a TUN device needs CAP_NET_ADMIN; run as root');
   }
   const number = errno();
-  if (number === 13 || number === 1) return new LinkError('NO_PRIVILEGE', `/dev/net/tun: ${errnoName(number)}; expected read and write permission (run as root)`);
+  if (number === 13 || number === 1)
+    return new LinkError('NO_PRIVILEGE', `/dev/net/tun: ${errnoName(number)}; expected read and write permission (run as root)`);
   return new LinkError('NO_TUN', `/dev/net/tun: ${errnoName(number)}; expected the TUN device`);
 }
 
@@ -150,7 +151,9 @@ export class Tun implements PacketPort {
    * packet this way, 12 with `fs.read`.)
    */
   private watch(): Socket {
-    const { Pipe, constants } = (process as unknown as { binding(name: string): { Pipe: new (type: number) => PipeHandle; constants: { SOCKET: number } } }).binding('pipe_wrap');
+    const { Pipe, constants } = (
+      process as unknown as { binding(name: string): { Pipe: new (type: number) => PipeHandle; constants: { SOCKET: number } } }
+    ).binding('pipe_wrap');
     const handle = new Pipe(constants.SOCKET);
     handle.open(this.fd);
     const socket = new Socket({
@@ -199,4 +202,3 @@ export class Tun implements PacketPort {
     handler.packet(this.hotView, this.hot, VNET_HEADER, size - VNET_HEADER, valid, partial ? Math.max(1, this.hotView.getUint16(4, true)) : 0);
   }
 }
-

@@ -6,8 +6,18 @@
 import type { CloseReason } from './tcp/state.ts';
 
 export type FallbackReason =
-  | 'peer-not-capable' | 'third-ack-without-option' | 'no-dss-in-first-data' | 'no-data-ack' | 'dss-stripped' | 'infinite-mapping'
-  | 'checksum-failure' | 'mp-fail' | 'simultaneous-open' | 'syn-timeout' | 'disabled' | 'checksum-refused';
+  | 'peer-not-capable'
+  | 'third-ack-without-option'
+  | 'no-dss-in-first-data'
+  | 'no-data-ack'
+  | 'dss-stripped'
+  | 'infinite-mapping'
+  | 'checksum-failure'
+  | 'mp-fail'
+  | 'simultaneous-open'
+  | 'syn-timeout'
+  | 'disabled'
+  | 'checksum-refused';
 
 export type StackEvent =
   | { type: 'connection-created'; time: number; connection: number; local: string; remote: string; active: boolean }
@@ -18,7 +28,17 @@ export type StackEvent =
   | { type: 'connection-writable'; time: number; connection: number }
   | { type: 'connection-end'; time: number; connection: number }
   | { type: 'connection-closed'; time: number; connection: number; reason: CloseReason }
-  | { type: 'subflow-created'; time: number; connection: number; subflow: number; local: string; remote: string; interface: string; active: boolean; backup: boolean }
+  | {
+      type: 'subflow-created';
+      time: number;
+      connection: number;
+      subflow: number;
+      local: string;
+      remote: string;
+      interface: string;
+      active: boolean;
+      backup: boolean;
+    }
   | { type: 'subflow-established'; time: number; connection: number; subflow: number; localId: number; remoteId: number; rtt: number }
   | { type: 'subflow-stale'; time: number; connection: number; subflow: number; timeouts: number }
   | { type: 'subflow-recovered'; time: number; connection: number; subflow: number }
@@ -32,7 +52,15 @@ export type StackEvent =
   | { type: 'data-acknowledged'; time: number; connection: number; position: number }
   | { type: 'reinjection'; time: number; connection: number; from: number; position: number; length: number; cause: 'timeout' | 'closed' | 'data-timeout' }
   | { type: 'checksum-failure'; time: number; connection: number; subflow: number; position: number }
-  | { type: 'congestion'; time: number; connection: number; subflow: number; kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn'; cwnd: number; ssthresh: number }
+  | {
+      type: 'congestion';
+      time: number;
+      connection: number;
+      subflow: number;
+      kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn';
+      cwnd: number;
+      ssthresh: number;
+    }
   | { type: 'drop'; time: number; interface: string; reason: string };
 
 export type StackEventType = StackEvent['type'];

@@ -87,9 +87,7 @@ function sumShort(bytes: Uint8Array, offset: number, length: number, initial: nu
 
 /** Partial sum of the IPv4 pseudo-header; addresses are 32-bit words (RFC 9293 §3.1). */
 export function pseudoHeader4(source: number, destination: number, protocol: number, length: number): number {
-  return (
-    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length
-  );
+  return (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length;
 }
 
 /** Partial sum of the IPv6 pseudo-header from the 32 address bytes at `offset` of the IPv6 header's source field (RFC 8200 §8.1). */
@@ -107,13 +105,5 @@ export function updateChecksum(checksum: number, before: number, after: number):
  * two 32-bit words, relative subflow sequence number, data-level length. Add the payload's partial sum and finish.
  */
 export function dssPseudoHeader(dsnHigh: number, dsnLow: number, ssn: number, length: number): number {
-  return (
-    (dsnHigh >>> 16) +
-    (dsnHigh & 0xffff) +
-    (dsnLow >>> 16) +
-    (dsnLow & 0xffff) +
-    (ssn >>> 16) +
-    (ssn & 0xffff) +
-    length
-  );
+  return (dsnHigh >>> 16) + (dsnHigh & 0xffff) + (dsnLow >>> 16) + (dsnLow & 0xffff) + (ssn >>> 16) + (ssn & 0xffff) + length;
 }

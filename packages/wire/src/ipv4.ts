@@ -78,10 +78,7 @@ export function emitIpv4(header: Ipv4Header, view: DataView, offset: number): nu
   view.setUint8(offset + IPV4.trafficClass, header.trafficClass);
   view.setUint16(offset + IPV4.totalLength, header.totalLength);
   view.setUint16(offset + IPV4.identification, header.identification);
-  view.setUint16(
-    offset + IPV4.fragment,
-    (header.dontFragment ? 0x4000 : 0) | (header.moreFragments ? 0x2000 : 0) | (header.fragmentOffset >>> 3),
-  );
+  view.setUint16(offset + IPV4.fragment, (header.dontFragment ? 0x4000 : 0) | (header.moreFragments ? 0x2000 : 0) | (header.fragmentOffset >>> 3));
   view.setUint8(offset + IPV4.ttl, header.ttl);
   view.setUint8(offset + IPV4.protocol, header.protocol);
   view.setUint16(offset + IPV4.checksum, header.checksum);

@@ -55,8 +55,14 @@ export function extensionLength(view: DataView, offset: number, type: number): n
 
 /** Whether a next-header value names an extension header that can be walked. */
 export function isExtension(type: number): boolean {
-  return type === EXTENSION.hopByHop || type === EXTENSION.routing || type === EXTENSION.destination ||
-    type === EXTENSION.mobility || type === EXTENSION.fragment || type === EXTENSION.authentication;
+  return (
+    type === EXTENSION.hopByHop ||
+    type === EXTENSION.routing ||
+    type === EXTENSION.destination ||
+    type === EXTENSION.mobility ||
+    type === EXTENSION.fragment ||
+    type === EXTENSION.authentication
+  );
 }
 
 /** Parses the header and its extension chain; the payload may be truncated. */

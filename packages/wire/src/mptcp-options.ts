@@ -142,7 +142,18 @@ export interface MptcpUnknown {
 }
 
 export type MptcpOption =
-  | MpCapable | MpJoinSyn | MpJoinSynAck | MpJoinAck | Dss | AddAddr | RemoveAddr | MpPrio | MpFail | MpFastclose | MpTcprst | MptcpUnknown;
+  | MpCapable
+  | MpJoinSyn
+  | MpJoinSynAck
+  | MpJoinAck
+  | Dss
+  | AddAddr
+  | RemoveAddr
+  | MpPrio
+  | MpFail
+  | MpFastclose
+  | MpTcprst
+  | MptcpUnknown;
 
 /** Parses the option whose kind octet is at `offset`; `length` is its length octet, already checked against the header. */
 export function parseMptcpOption(view: DataView, offset: number, length: number): MptcpOption | Malformed {
@@ -165,10 +176,22 @@ export function parseMptcpOption(view: DataView, offset: number, length: number)
       break;
     case SUBTYPE.join:
       if (length === 12) {
-        return { subtype: 'join-syn', flags: nibble, addressId: view.getUint8(offset + 3), token: view.getUint32(offset + 4), nonce: view.getUint32(offset + 8) };
+        return {
+          subtype: 'join-syn',
+          flags: nibble,
+          addressId: view.getUint8(offset + 3),
+          token: view.getUint32(offset + 4),
+          nonce: view.getUint32(offset + 8),
+        };
       }
       if (length === 16) {
-        return { subtype: 'join-synack', flags: nibble, addressId: view.getUint8(offset + 3), hmac: bytesAt(view, offset + 4, 8), nonce: view.getUint32(offset + 12) };
+        return {
+          subtype: 'join-synack',
+          flags: nibble,
+          addressId: view.getUint8(offset + 3),
+          hmac: bytesAt(view, offset + 4, 8),
+          nonce: view.getUint32(offset + 12),
+        };
       }
       if (length === 24) return { subtype: 'join-ack', reserved: view.getUint16(offset + 2) & 0xfff, hmac: bytesAt(view, offset + 4, 20) };
       break;

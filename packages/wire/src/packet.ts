@@ -48,9 +48,10 @@ export function parsePacketValue(bytes: Uint8Array): Packet | Malformed {
 export function buildPacket(ip: IpHeader, body: { tcp: TcpHeader; payload?: Uint8Array } | { icmp: IcmpMessage }): Uint8Array {
   const ipLength = ip.version === 4 ? IPV4_MIN_HEADER + ip.options.length : IPV6_HEADER + ip.extensions.reduce((n, e) => n + e.bytes.length, 0);
   const payload = 'tcp' in body ? (body.payload ?? new Uint8Array(0)) : new Uint8Array(0);
-  const upper = 'tcp' in body
-    ? 20 + ((body.tcp.options.reduce((n, o) => n + tcpOptionLength(o), 0) + 3) & ~3) + payload.length
-    : 8 + ('quote' in body.icmp ? body.icmp.quote.length : 'data' in body.icmp ? body.icmp.data.length : Math.max(0, body.icmp.body.length - 4));
+  const upper =
+    'tcp' in body
+      ? 20 + ((body.tcp.options.reduce((n, o) => n + tcpOptionLength(o), 0) + 3) & ~3) + payload.length
+      : 8 + ('quote' in body.icmp ? body.icmp.quote.length : 'data' in body.icmp ? body.icmp.data.length : Math.max(0, body.icmp.body.length - 4));
   const bytes = new Uint8Array(ipLength + Math.max(upper, 4) + ('tcp' in body ? TCP_MAX_HEADER : 0));
   const view = new DataView(bytes.buffer);
   let end = ipLength;
@@ -66,7 +67,11 @@ export function buildPacket(ip: IpHeader, body: { tcp: TcpHeader; payload?: Uint
   if (ip.version === 4) emitIpv4({ ...ip, totalLength: end, checksum: 0 }, view, 0);
   else emitIpv6({ ...ip, payloadLength: end - IPV6_HEADER }, view, 0);
   const needsPseudo = 'tcp' in body || ip.version === 6;
-  const pseudo = !needsPseudo ? 0 : ip.version === 4 ? pseudoHeader4(view.getInt32(12), view.getInt32(16), protocol, length) : pseudoHeader6(bytes, 8, protocol, length);
+  const pseudo = !needsPseudo
+    ? 0
+    : ip.version === 4
+      ? pseudoHeader4(view.getInt32(12), view.getInt32(16), protocol, length)
+      : pseudoHeader6(bytes, 8, protocol, length);
   view.setUint16(ipLength + ('tcp' in body ? 16 : 2), finish(sum(bytes, ipLength, length, pseudo)));
   if (ip.version === 4) view.setUint16(10, ipv4Checksum(bytes, 0, ipLength));
   return bytes.slice(0, end);
@@ -76,12 +81,34 @@ export function buildPacket(ip: IpHeader, body: { tcp: TcpHeader; payload?: Uint
 export function ipHeader(source: Uint8Array, destination: Uint8Array, protocol: number, ttl = 64): IpHeader {
   if (source.length === 4) {
     return {
-      version: 4, headerLength: 20, trafficClass: 0, totalLength: 20, identification: 0, dontFragment: true, moreFragments: false,
-      fragmentOffset: 0, ttl, protocol, checksum: 0, source, destination, options: new Uint8Array(0),
+      version: 4,
+      headerLength: 20,
+      trafficClass: 0,
+      totalLength: 20,
+      identification: 0,
+      dontFragment: true,
+      moreFragments: false,
+      fragmentOffset: 0,
+      ttl,
+      protocol,
+      checksum: 0,
+      source,
+      destination,
+      options: new Uint8Array(0),
     };
   }
   return {
-    version: 6, headerLength: 40, trafficClass: 0, flowLabel: 0, payloadLength: 0, hopLimit: ttl, source, destination,
-    extensions: [], protocol, fragmentOffset: 0, moreFragments: false,
+    version: 6,
+    headerLength: 40,
+    trafficClass: 0,
+    flowLabel: 0,
+    payloadLength: 0,
+    hopLimit: ttl,
+    source,
+    destination,
+    extensions: [],
+    protocol,
+    fragmentOffset: 0,
+    moreFragments: false,
   };
 }

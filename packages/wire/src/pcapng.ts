@@ -30,7 +30,9 @@ export function pcapngInterface(linkType: number, name: string, snapLength = 0):
 }
 
 /** Enhanced packet block for an interface written by {@link pcapngInterface}. */
-export function pcapngPacket(frame: Pick<CapturedFrame, 'interface' | 'seconds' | 'nanoseconds' | 'bytes' | 'originalLength'> & { comment?: string | null }): Uint8Array {
+export function pcapngPacket(
+  frame: Pick<CapturedFrame, 'interface' | 'seconds' | 'nanoseconds' | 'bytes' | 'originalLength'> & { comment?: string | null },
+): Uint8Array {
   const head = new Uint8Array(20);
   const view = new DataView(head.buffer);
   const stamp = BigInt(frame.seconds) * 1000000000n + BigInt(frame.nanoseconds);
@@ -66,7 +68,8 @@ export function readPcapng(bytes: Uint8Array): Capture | Malformed {
       firstInterface = capture.interfaces.length;
     }
     const length = view.getUint32(at + 4, little);
-    if (length < 12 || (length & 3) !== 0 || length > MAX_FRAME + 65536) return damaged(capture, new Malformed('BAD_LENGTH', at + 4, `block of ${length} bytes`));
+    if (length < 12 || (length & 3) !== 0 || length > MAX_FRAME + 65536)
+      return damaged(capture, new Malformed('BAD_LENGTH', at + 4, `block of ${length} bytes`));
     if (at + length > bytes.length) return damaged(capture, new Malformed('TRUNCATED', at, `block of ${length} bytes is cut`));
     const problem = readBlock(bytes, view, at, length, type, little, firstInterface, capture);
     if (problem !== null) return damaged(capture, problem);
@@ -75,12 +78,26 @@ export function readPcapng(bytes: Uint8Array): Capture | Malformed {
   return capture;
 }
 
-function readBlock(bytes: Uint8Array, view: DataView, at: number, length: number, type: number, little: boolean, firstInterface: number, capture: Capture): Malformed | null {
+function readBlock(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  length: number,
+  type: number,
+  little: boolean,
+  firstInterface: number,
+  capture: Capture,
+): Malformed | null {
   const body = at + 8;
   const end = at + length - 4;
   if (type === BLOCK.interface) {
     if (end - body < 8) return new Malformed('BAD_LENGTH', at, 'interface block is too short');
-    const description: CaptureInterface = { linkType: view.getUint16(body, little), snapLength: view.getUint32(body + 4, little), name: null, unitsPerSecond: 1e6 };
+    const description: CaptureInterface = {
+      linkType: view.getUint16(body, little),
+      snapLength: view.getUint32(body + 4, little),
+      name: null,
+      unitsPerSecond: 1e6,
+    };
     eachOption(view, bytes, body + 8, end, little, (code, data) => {
       if (code === OPT.ifName) description.name = text(data);
       if (code === OPT.tsResolution && data.length === 1) description.unitsPerSecond = (data[0]! & 0x80) !== 0 ? 2 ** (data[0]! & 0x7f) : 10 ** data[0]!;
@@ -117,7 +134,15 @@ function readBlock(bytes: Uint8Array, view: DataView, at: number, length: number
     if (description === undefined || end - body < 4) return new Malformed('BAD_LENGTH', at, 'simple packet block without an interface');
     const original = view.getUint32(body, little);
     const captured = Math.min(original, end - body - 4, description.snapLength === 0 ? MAX_FRAME : description.snapLength);
-    capture.frames.push({ seconds: 0, nanoseconds: 0, originalLength: original, bytes: bytes.slice(body + 4, body + 4 + captured), linkType: description.linkType, interface: firstInterface, comment: null });
+    capture.frames.push({
+      seconds: 0,
+      nanoseconds: 0,
+      originalLength: original,
+      bytes: bytes.slice(body + 4, body + 4 + captured),
+      linkType: description.linkType,
+      interface: firstInterface,
+      comment: null,
+    });
   }
   return null;
 }

@@ -290,7 +290,17 @@ function parseIpv6Into(view: DataView, offset: number, length: number, segment: 
 }
 
 /** Writes the fixed 20 bytes of a TCP header, checksum and urgent pointer zero; `optionsLength` is a multiple of 4. */
-export function writeTcp(view: DataView, at: number, sourcePort: number, destinationPort: number, seq: number, ack: number, flags: number, window: number, optionsLength: number): void {
+export function writeTcp(
+  view: DataView,
+  at: number,
+  sourcePort: number,
+  destinationPort: number,
+  seq: number,
+  ack: number,
+  flags: number,
+  window: number,
+  optionsLength: number,
+): void {
   view.setInt32(at, (sourcePort << 16) | destinationPort);
   view.setInt32(at + 4, seq);
   view.setInt32(at + 8, ack);
@@ -310,7 +320,18 @@ export function writeTimestamps(view: DataView, at: number, value: number, echo:
  * Writes a DSS option (RFC 8684 §3.3), padded with NOPs in front to a multiple of four. `checksum` is -1 when there is
  * none. Returns the bytes written.
  */
-export function writeDss(view: DataView, at: number, flags: number, ackHigh: number, ackLow: number, dsnHigh: number, dsnLow: number, ssn: number, length: number, checksum: number): number {
+export function writeDss(
+  view: DataView,
+  at: number,
+  flags: number,
+  ackHigh: number,
+  ackLow: number,
+  dsnHigh: number,
+  dsnLow: number,
+  ssn: number,
+  length: number,
+  checksum: number,
+): number {
   const start = at;
   const mapping = (flags & DSS_FLAG.mapping) !== 0;
   if (mapping && checksum < 0) {

@@ -14,7 +14,14 @@ const scratch = new Segment();
  * and hands each piece (a fresh array) to `output`. Returns the number of pieces, 0 when it is no TCP packet.
  * FIN and PSH go on the last piece, CWR on the first only (RFC 3168 §6.1.2).
  */
-export function segmentize(view: DataView, bytes: Uint8Array, offset: number, length: number, segmentSize: number, output: (packet: Uint8Array) => void): number {
+export function segmentize(
+  view: DataView,
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  segmentSize: number,
+  output: (packet: Uint8Array) => void,
+): number {
   if (parsePacket(view, bytes, offset, length, false, scratch) !== PARSED.tcp) return 0;
   const headerLength = scratch.payloadOffset - offset;
   const tcpAt = scratch.tcpOffset - offset;

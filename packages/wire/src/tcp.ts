@@ -11,7 +11,19 @@ export const TCP = { sourcePort: 0, destinationPort: 2, seq: 4, ack: 8, dataOffs
 /** Flag bits (RFC 9293 §3.1, RFC 3168 §6.1). */
 export const FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
 /** Option kinds. */
-export const OPTION = { end: 0, nop: 1, mss: 2, windowScale: 3, sackPermitted: 4, sack: 5, timestamps: 8, md5: 19, userTimeout: 28, mptcp: MPTCP_KIND, fastOpen: 34 } as const;
+export const OPTION = {
+  end: 0,
+  nop: 1,
+  mss: 2,
+  windowScale: 3,
+  sackPermitted: 4,
+  sack: 5,
+  timestamps: 8,
+  md5: 19,
+  userTimeout: 28,
+  mptcp: MPTCP_KIND,
+  fastOpen: 34,
+} as const;
 
 export type TcpOption =
   /** End of option list; `padding` are the bytes behind it (RFC 9293 §3.2 wants zeros). */

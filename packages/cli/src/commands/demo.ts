@@ -29,7 +29,10 @@ export function demoCommand(): Command {
     .action(async (options: { mode?: 'kernel' | 'emulated'; scenario?: string; out: string; fast: boolean; json: boolean }) => {
       if (options.fast && options.mode === 'kernel') throw new UsageError('BAD_ARGUMENT', '--fast needs --mode emulated: a real kernel lives in real time');
       const good = await runDemo(load(options.scenario), {
-        mode: options.mode ?? (options.fast ? 'emulated' : null), directory: options.out, fast: options.fast, json: options.json,
+        mode: options.mode ?? (options.fast ? 'emulated' : null),
+        directory: options.out,
+        fast: options.fast,
+        json: options.json,
       });
       process.exit(good ? 0 : 1);
     });

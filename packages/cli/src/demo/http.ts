@@ -23,9 +23,10 @@ export class HttpClient {
   constructor(connection: Connection, host: string, upload: Uint8Array | null, now: number) {
     this.connection = connection;
     this.upload = upload;
-    const head = upload === null
-      ? `GET /payload HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`
-      : `PUT /payload HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: ${upload.length}\r\n\r\n`;
+    const head =
+      upload === null
+        ? `GET /payload HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`
+        : `PUT /payload HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: ${upload.length}\r\n\r\n`;
     connection.write(new TextEncoder().encode(head), now);
     this.send(now);
   }

@@ -32,9 +32,12 @@ export async function runDemo(scenario: Scenario, options: DemoOptions): Promise
   const obstacle = tunObstacle() ?? kernelMptcpObstacle();
   if (options.mode === 'kernel' && obstacle !== null) throw obstacle;
   const mode = options.mode ?? (obstacle === null ? 'kernel' : 'emulated');
-  const why = mode === 'kernel'
-    ? 'our stack downloads from the Linux kernel over TUN devices'
-    : options.mode === 'emulated' ? 'our stack at both ends, in this process, as asked' : `our stack at both ends, in this process, because ${obstacle!.message}`;
+  const why =
+    mode === 'kernel'
+      ? 'our stack downloads from the Linux kernel over TUN devices'
+      : options.mode === 'emulated'
+        ? 'our stack at both ends, in this process, as asked'
+        : `our stack at both ends, in this process, because ${obstacle!.message}`;
   if (!options.json) process.stdout.write(`Mode: ${mode} (${why})\n`);
   mkdirSync(options.directory, { recursive: true });
   const world = mode === 'kernel' ? await kernelWorld(scenario) : emulatedWorld(scenario, options.fast);
@@ -55,7 +58,9 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   const progress = new Progress(scenario, recorder);
   const events = openSync(join(options.directory, 'events.jsonl'), 'w');
   const pending: string[] = [];
-  const taps = scenario.paths.map((path) => new PcapngTap(join(options.directory, `${path.name}.pcapng`), [path.name], `subflow demo, scenario ${scenario.name}, mode ${mode}`, world.epoch));
+  const taps = scenario.paths.map(
+    (path) => new PcapngTap(join(options.directory, `${path.name}.pcapng`), [path.name], `subflow demo, scenario ${scenario.name}, mode ${mode}`, world.epoch),
+  );
   const download = scenario.transfer.direction === 'download';
   links.forEach((link, i) => {
     // Each packet is captured once per path: what leaves us as it enters, what comes as it arrives.
@@ -100,7 +105,8 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   world.settle();
   const screen = makeScreen(progress, options.json);
   const steps = [...scenario.timeline].sort((a, b) => a.at - b.at);
-  const over = (): boolean => (finishedAt >= 0 && (ended !== null || seconds() > finishedAt + 3)) || (ended !== null && finishedAt < 0) || seconds() * 1e6 > scenario.limit;
+  const over = (): boolean =>
+    (finishedAt >= 0 && (ended !== null || seconds() > finishedAt + 3)) || (ended !== null && finishedAt < 0) || seconds() * 1e6 > scenario.limit;
   while (!over()) {
     for (let next = steps[0]; next !== undefined && seconds() * 1e6 >= next.at; next = steps[0]) {
       steps.shift();
@@ -122,7 +128,20 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   for (const tap of taps) tap.close();
   const arrived = download ? http.hash.digest('hex') : (http.claimed ?? '');
   const served = download ? (http.claimed ?? world.digest) : createHash('sha256').update(upload!).digest('hex');
-  const summary = summarize({ scenario, mode, progress, recorder, links, finishedAt, arrived, served, received: http.progress, closeReason: ended, kernelView: world.kernelView(), connection });
+  const summary = summarize({
+    scenario,
+    mode,
+    progress,
+    recorder,
+    links,
+    finishedAt,
+    arrived,
+    served,
+    received: http.progress,
+    closeReason: ended,
+    kernelView: world.kernelView(),
+    connection,
+  });
   writeFileSync(join(options.directory, 'plot.svg'), plot(scenario, progress, recorder, finishedAt < 0 ? seconds() : finishedAt));
   return summary;
 }

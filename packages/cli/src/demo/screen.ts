@@ -42,10 +42,15 @@ class TerminalScreen implements Screen {
       const subflow = subflowOf(progress, path.name);
       const graph = sparkline(path.samples, progress.scenario.paths[i]!.link.rate, width - 58);
       const state = path.up ? subflowState(subflow) : 'CUT';
-      out.push(`${styleText(color, path.name.padEnd(10))} ${styleText(color, graph)} ${rate(path.samples).padStart(6)} Mbit/s  RTT ${rtt(subflow).padStart(6)}  ${path.up ? state : styleText('red', state)}`);
+      out.push(
+        `${styleText(color, path.name.padEnd(10))} ${styleText(color, graph)} ${rate(path.samples).padStart(6)} Mbit/s  RTT ${rtt(subflow).padStart(6)}  ${path.up ? state : styleText('red', state)}`,
+      );
     });
-    out.push(`reinjected ${(progress.recorder.reinjectedBytes / 1e3).toFixed(0)} kB, retransmitted ${(progress.recorder.retransmittedBytes / 1e3).toFixed(0)} kB, longest gap ${progress.longestGap.toFixed(2)} s`);
-    for (const entry of progress.log.slice(-LOG_LINES)) out.push(styleText('gray', `${entry.time.toFixed(2).padStart(7)} s  ${entry.text}`.slice(0, width - 1)));
+    out.push(
+      `reinjected ${(progress.recorder.reinjectedBytes / 1e3).toFixed(0)} kB, retransmitted ${(progress.recorder.retransmittedBytes / 1e3).toFixed(0)} kB, longest gap ${progress.longestGap.toFixed(2)} s`,
+    );
+    for (const entry of progress.log.slice(-LOG_LINES))
+      out.push(styleText('gray', `${entry.time.toFixed(2).padStart(7)} s  ${entry.text}`.slice(0, width - 1)));
     const up = this.lines > 0 ? `\x1b[${this.lines}A` : '';
     process.stdout.write(`${up}${out.map((line) => `\x1b[2K${line}`).join('\n')}\n\x1b[J`);
     this.lines = out.length;
@@ -76,7 +81,9 @@ class LineScreen implements Screen {
     if (progress.time < this.second + 1) return;
     this.second = Math.floor(progress.time);
     const paths = progress.paths.map((path) => `${path.name} ${rate(path.samples)} Mbit/s${path.up ? '' : ' CUT'}`).join('  ');
-    process.stdout.write(`${String(this.second).padStart(4)} s  ${((100 * progress.received) / progress.scenario.transfer.size).toFixed(1).padStart(5)} %  ${paths}  reinjected ${(progress.recorder.reinjectedBytes / 1e3).toFixed(0)} kB\n`);
+    process.stdout.write(
+      `${String(this.second).padStart(4)} s  ${((100 * progress.received) / progress.scenario.transfer.size).toFixed(1).padStart(5)} %  ${paths}  reinjected ${(progress.recorder.reinjectedBytes / 1e3).toFixed(0)} kB\n`,
+    );
   }
 
   finish(): void {
@@ -94,7 +101,10 @@ function bar(progress: Progress, width: number): string {
 function sparkline(samples: readonly number[], capacity: number, width: number): string {
   const shown = samples.slice(-Math.max(8, width));
   const top = capacity > 0 ? (capacity * SAMPLE) / 8 : Math.max(1, ...samples);
-  return shown.map((bytes) => (bytes === 0 ? ' ' : BARS[Math.min(BARS.length - 1, Math.floor((bytes / top) * BARS.length))])).join('').padEnd(Math.max(8, width));
+  return shown
+    .map((bytes) => (bytes === 0 ? ' ' : BARS[Math.min(BARS.length - 1, Math.floor((bytes / top) * BARS.length))]))
+    .join('')
+    .padEnd(Math.max(8, width));
 }
 
 /** Mean of the last second, Mbit/s. */

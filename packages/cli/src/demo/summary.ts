@@ -30,6 +30,9 @@ export interface Summary {
   retransmittedBytes: number;
   paths: { name: string; deliveredBytes: number; share: number; droppedPackets: number; lostInCut: number }[];
   kernel: KernelMptcpInfo | null;
+  /** Our host's counters: everything dropped, with its reason. */
+  counters: Record<string, number>;
+  duplicateBytes: number;
   closeReason: string | null;
 }
 
@@ -78,11 +81,16 @@ export function summarize(input: SummaryInput): Summary {
       const direction = scenario.transfer.direction === 'download' ? links[i]!.down : links[i]!.up;
       const { dropped } = direction.counters;
       return {
-        name: path.name, deliveredBytes: recorder.deliveredBytes[i]!, share: total > 0 ? recorder.deliveredBytes[i]! / total : 0,
-        droppedPackets: dropped.loss + dropped['queue-full'], lostInCut: dropped.down,
+        name: path.name,
+        deliveredBytes: recorder.deliveredBytes[i]!,
+        share: total > 0 ? recorder.deliveredBytes[i]! / total : 0,
+        droppedPackets: dropped.loss + dropped['queue-full'],
+        lostInCut: dropped.down,
       };
     }),
     kernel: input.kernelView,
+    counters: Object.fromEntries(input.connection.host.counters),
+    duplicateBytes: input.connection.duplicateBytes,
     closeReason: input.closeReason,
   };
 }
@@ -106,7 +114,10 @@ function upShare(scenario: Scenario, name: string, seconds: number): number {
 export function summaryText(summary: Summary, directory: string): string {
   const megabits = (bits: number): string => `${(bits / 1e6).toFixed(2)} Mbit/s`;
   const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-  const kernel = summary.kernel === null ? '' : `Kernel's view   ${summary.kernel.fallback ? 'fallen back' : 'Multipath TCP, not fallen back'}, ${summary.kernel.subflows} further subflow(s)\n`;
+  const kernel =
+    summary.kernel === null
+      ? ''
+      : `Kernel's view   ${summary.kernel.fallback ? 'fallen back' : 'Multipath TCP, not fallen back'}, ${summary.kernel.subflows} further subflow(s)\n`;
   return `
 ${summary.correct ? 'Every byte is right.' : `NOT RIGHT: ${summary.bytes} of ${summary.expectedBytes} bytes, ${summary.closeReason ?? 'not finished in time'}`}
 SHA-256         ${summary.sha256}

@@ -24,21 +24,36 @@ export function plot(scenario: Scenario, progress: Progress, recorder: WireRecor
   const x = (time: number): number => LEFT + (PLOT * Math.min(time, end)) / end;
   const y = (position: number): number => TOP + UPPER - (UPPER * Math.min(position, size)) / size;
   const out: string[] = [];
-  out.push(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img" aria-label="Data sequence number and throughput over time">`);
+  out.push(
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img" aria-label="Data sequence number and throughput over time">`,
+  );
   out.push(`<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`);
-  out.push(`<text x="${LEFT}" y="24" font-size="16">${escape(scenario.name)}: ${(size / 1e6).toFixed(0)} MB ${scenario.transfer.direction} over ${scenario.paths.map((path) => escape(path.name)).join(' and ')}</text>`);
+  out.push(
+    `<text x="${LEFT}" y="24" font-size="16">${escape(scenario.name)}: ${(size / 1e6).toFixed(0)} MB ${scenario.transfer.direction} over ${scenario.paths.map((path) => escape(path.name)).join(' and ')}</text>`,
+  );
   scenario.paths.forEach((path, i) => {
-    out.push(`<rect x="${LEFT + 130 * i}" y="32" width="10" height="10" fill="${COLORS[i]}"/><text x="${LEFT + 130 * i + 14}" y="41">${escape(path.name)}</text>`);
+    out.push(
+      `<rect x="${LEFT + 130 * i}" y="32" width="10" height="10" fill="${COLORS[i]}"/><text x="${LEFT + 130 * i + 14}" y="41">${escape(path.name)}</text>`,
+    );
   });
-  const top = Math.max(1, ...scenario.paths.map((path) => path.link.rate), ...progress.paths.flatMap((path) => path.samples.map((bytes) => (bytes * 8) / SAMPLE)));
+  const top = Math.max(
+    1,
+    ...scenario.paths.map((path) => path.link.rate),
+    ...progress.paths.flatMap((path) => path.samples.map((bytes) => (bytes * 8) / SAMPLE)),
+  );
   const base = TOP + UPPER + GAP + LOWER;
   const ty = (bits: number): number => base - (LOWER * Math.min(bits, top)) / top;
-  for (const [from, to] of cuts(scenario, end)) out.push(`<rect x="${x(from).toFixed(1)}" y="${TOP}" width="${(x(to) - x(from)).toFixed(1)}" height="${base - TOP}" fill="#00000010"/>`);
+  for (const [from, to] of cuts(scenario, end))
+    out.push(`<rect x="${x(from).toFixed(1)}" y="${TOP}" width="${(x(to) - x(from)).toFixed(1)}" height="${base - TOP}" fill="#00000010"/>`);
   axes(out, end, size, top, x, base);
   const every = Math.max(1, Math.ceil(recorder.sightings.length / MAX_MARKS));
   scenario.paths.forEach((_, i) => {
     const marks = recorder.sightings.filter((one, k) => one.path === i && (one.kind !== 'new' || k % every === 0));
-    const dot = (kind: string, radius: number): string => marks.filter((one) => (one.kind === 'reinjection') === (kind === 'reinjection')).map((one) => `M${x(one.time).toFixed(1)} ${y(one.position).toFixed(1)}h${radius}v${radius}h-${radius}z`).join('');
+    const dot = (kind: string, radius: number): string =>
+      marks
+        .filter((one) => (one.kind === 'reinjection') === (kind === 'reinjection'))
+        .map((one) => `M${x(one.time).toFixed(1)} ${y(one.position).toFixed(1)}h${radius}v${radius}h-${radius}z`)
+        .join('');
     out.push(`<path d="${dot('new', 1.4)}" fill="${COLORS[i]}"/>`);
     const again = dot('reinjection', 3);
     if (again !== '') out.push(`<path d="${again}" fill="${COLORS[i]}" stroke="black" stroke-width="0.4"><title>reinjected</title></path>`);
@@ -52,8 +67,10 @@ export function plot(scenario: Scenario, progress: Progress, recorder: WireRecor
 }
 
 function axes(out: string[], end: number, size: number, top: number, x: (time: number) => number, base: number): void {
-  const line = (x1: number, y1: number, x2: number, y2: number, color = '#888'): void => void out.push(`<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" stroke="${color}" stroke-width="0.6"/>`);
-  const text = (at: number, y: number, value: string, anchor = 'end'): void => void out.push(`<text x="${at.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" fill="#333">${value}</text>`);
+  const line = (x1: number, y1: number, x2: number, y2: number, color = '#888'): void =>
+    void out.push(`<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" stroke="${color}" stroke-width="0.6"/>`);
+  const text = (at: number, y: number, value: string, anchor = 'end'): void =>
+    void out.push(`<text x="${at.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" fill="#333">${value}</text>`);
   line(LEFT, TOP, LEFT, TOP + UPPER);
   line(LEFT, TOP + UPPER, LEFT + PLOT, TOP + UPPER);
   line(LEFT, base - LOWER, LEFT, base);

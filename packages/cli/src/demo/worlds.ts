@@ -83,7 +83,9 @@ export async function kernelWorld(scenario: Scenario): Promise<World> {
     });
     const address = addressesOf(0, scenario.paths[0]!.family).server;
     const script = fileURLToPath(new URL('./kernel-server.js', import.meta.url));
-    child = namespace.start(process.execPath, [script, address, String(PORT), String(scenario.transfer.size), String(scenario.seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    child = namespace.start(process.execPath, [script, address, String(PORT), String(scenario.transfer.size), String(scenario.seed)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let view: KernelMptcpInfo | null = null;
     const digest = await new Promise<string>((resolve, reject) => {
       child!.once('exit', (code) => reject(new LinkError('UNREACHABLE', `the HTTP server ended with exit code ${code} before it listened`)));
@@ -95,7 +97,11 @@ export async function kernelWorld(scenario: Scenario): Promise<World> {
       });
     });
     return {
-      client, links, server: parseAddress(address), digest, epoch,
+      client,
+      links,
+      server: parseAddress(address),
+      digest,
+      epoch,
       now: () => network.agenda.now,
       wait: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
       settle: () => {
@@ -117,7 +123,11 @@ export function emulatedWorld(scenario: Scenario, fast: boolean): World {
   const agenda = new Agenda();
   const random = new Random(scenario.seed);
   const entropy = random.fork('entropy');
-  const client = new EmulatedHost('client', clientHost(scenario, () => entropy.uint32()), agenda);
+  const client = new EmulatedHost(
+    'client',
+    clientHost(scenario, () => entropy.uint32()),
+    agenda,
+  );
   const serverHost = new Host({ entropy: () => entropy.uint32(), mptcp: { checksum: scenario.checksum }, tcp: { timeWait: 1_000_000 } });
   const server = new EmulatedHost('server', serverHost, agenda);
   const body = payload(scenario.transfer.size, scenario.seed);
@@ -128,7 +138,8 @@ export function emulatedWorld(scenario: Scenario, fast: boolean): World {
     const peer = serverHost.addInterface({ name: path.name, mtu: 1500, addresses: [{ address: parseAddress(addresses.server), bits: addresses.bits }] });
     serverHost.addRoute(parseAddress(addresses.client), path.family === 4 ? 32 : 128, peer);
     if (i > 0 && path.family !== scenario.paths[0]!.family) serverHost.addEndpoint({ address: parseAddress(addresses.server), signal: true });
-    const make = (name: string, config: LinkConfig, deliver: (packet: Uint8Array, now: number) => void): LinkDirection => new LinkDirection(agenda, random.fork(name), config, deliver);
+    const make = (name: string, config: LinkConfig, deliver: (packet: Uint8Array, now: number) => void): LinkDirection =>
+      new LinkDirection(agenda, random.fork(name), config, deliver);
     const up = make(`up${i}`, path.link, (packet, now) => server.receive(peer, packet, now));
     const down = make(`down${i}`, path.link, (packet, now) => client.receive(own, packet, now));
     client.attach(own, (packet) => up.send(packet));
@@ -149,7 +160,11 @@ export function emulatedWorld(scenario: Scenario, fast: boolean): World {
   };
   const startedAt = performance.now();
   return {
-    client, links, server: parseAddress(addressesOf(0, scenario.paths[0]!.family).server), digest, epoch: Date.now() * 1000,
+    client,
+    links,
+    server: parseAddress(addressesOf(0, scenario.paths[0]!.family).server),
+    digest,
+    epoch: Date.now() * 1000,
     now: () => agenda.now,
     wait: async (milliseconds) => {
       agenda.runUntil(agenda.now + milliseconds * 1000);

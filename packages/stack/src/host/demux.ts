@@ -75,8 +75,12 @@ function matches(tcb: Tcb, segment: Segment): boolean {
   if (word(remote, 0) !== segment.source0 || word(local, 0) !== segment.destination0) return false;
   if (tcb.ipVersion === 4) return true;
   return (
-    word(remote, 4) === segment.source1 && word(remote, 8) === segment.source2 && word(remote, 12) === segment.source3 &&
-    word(local, 4) === segment.destination1 && word(local, 8) === segment.destination2 && word(local, 12) === segment.destination3
+    word(remote, 4) === segment.source1 &&
+    word(remote, 8) === segment.source2 &&
+    word(remote, 12) === segment.source3 &&
+    word(local, 4) === segment.destination1 &&
+    word(local, 8) === segment.destination2 &&
+    word(local, 12) === segment.destination3
   );
 }
 

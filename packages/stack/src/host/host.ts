@@ -138,17 +138,34 @@ export class Host implements TcpContext {
   /** Adds an endpoint for the path manager; returns its id. Throws {@link StackError} `BAD_ADDRESS_ID`. */
   addEndpoint(endpoint: Partial<Endpoint> & { address: Uint8Array }): number {
     const id = endpoint.id ?? this.endpoints.reduce((highest, other) => Math.max(highest, other.id), 0) + 1;
-    if (id < 1 || id > 255 || this.endpoints.some((other) => other.id === id)) throw new StackError('BAD_ADDRESS_ID', `address id ${id} is taken or outside 1 to 255`);
-    this.endpoints.push({ id, address: endpoint.address, port: endpoint.port ?? null, subflow: endpoint.subflow ?? false, signal: endpoint.signal ?? false, backup: endpoint.backup ?? false });
+    if (id < 1 || id > 255 || this.endpoints.some((other) => other.id === id))
+      throw new StackError('BAD_ADDRESS_ID', `address id ${id} is taken or outside 1 to 255`);
+    this.endpoints.push({
+      id,
+      address: endpoint.address,
+      port: endpoint.port ?? null,
+      subflow: endpoint.subflow ?? false,
+      signal: endpoint.signal ?? false,
+      backup: endpoint.backup ?? false,
+    });
     return id;
   }
 
   /** Accepts connections to a port. Throws {@link StackError} `ADDRESS_IN_USE`. */
   listen(options: { port: number; address?: Uint8Array; backlog?: number; multipath?: boolean }): Listener {
     const address = options.address ?? null;
-    const clash = this.listeners.find((other) => other.port === options.port && (other.address === null || address === null || sameAddress(other.address, address)));
+    const clash = this.listeners.find(
+      (other) => other.port === options.port && (other.address === null || address === null || sameAddress(other.address, address)),
+    );
     if (clash !== undefined) throw new StackError('ADDRESS_IN_USE', `port ${options.port} is in use by listener ${clash.id}; expected a free port`);
-    const listener: Listener = { id: this.nextListenerId++, port: options.port, address, backlog: options.backlog ?? DEFAULT_BACKLOG, multipath: options.multipath ?? this.mptcp.enabled, pending: 0 };
+    const listener: Listener = {
+      id: this.nextListenerId++,
+      port: options.port,
+      address,
+      backlog: options.backlog ?? DEFAULT_BACKLOG,
+      multipath: options.multipath ?? this.mptcp.enabled,
+      pending: 0,
+    };
     this.listeners.push(listener);
     return listener;
   }
@@ -176,7 +193,14 @@ export class Host implements TcpContext {
     }
     connection.subflows.push(subflow);
     this.connections.set(connection.id, connection);
-    this.emit({ type: 'connection-created', time: now, connection: connection.id, local: formatEndpoint(local, localPort), remote: formatEndpoint(options.remote, options.port), active: true });
+    this.emit({
+      type: 'connection-created',
+      time: now,
+      connection: connection.id,
+      local: formatEndpoint(local, localPort),
+      remote: formatEndpoint(options.remote, options.port),
+      active: true,
+    });
     announceCreated(subflow, now);
     openActive(tcb, now);
     return connection;
@@ -377,7 +401,15 @@ export class Host implements TcpContext {
   congestionEvent(tcb: Tcb, kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn', now: number): void {
     const user = tcb.user;
     if (!(user instanceof Subflow)) return;
-    this.emit({ type: 'congestion', time: now, connection: user.connection.id, subflow: user.id, kind, cwnd: Math.round(tcb.cwnd), ssthresh: Math.round(tcb.ssthresh) });
+    this.emit({
+      type: 'congestion',
+      time: now,
+      connection: user.connection.id,
+      subflow: user.id,
+      kind,
+      cwnd: Math.round(tcb.cwnd),
+      ssthresh: Math.round(tcb.ssthresh),
+    });
   }
 
   // For the Multipath TCP layer
@@ -433,7 +465,16 @@ export class Host implements TcpContext {
     this.timers.file(tcb, nextDeadline(tcb));
   }
 
-  private makeTcb(subflow: Subflow, through: Interface, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, now: number, iss?: number): Tcb {
+  private makeTcb(
+    subflow: Subflow,
+    through: Interface,
+    local: Uint8Array,
+    localPort: number,
+    remote: Uint8Array,
+    remotePort: number,
+    now: number,
+    iss?: number,
+  ): Tcb {
     const initial = iss ?? initialSequence(this.secret, local, localPort, remote, remotePort, now);
     const tcb = new Tcb(this, subflow, through, local, localPort, remote, remotePort, initial, this.makeCongestion(subflow.connection));
     tcb.tsOffset = tupleHash(this.secret, local, 0, remote, 0, 1);
@@ -532,7 +573,10 @@ export class Host implements TcpContext {
   private acceptCookie(through: Interface, segment: Segment, local: Uint8Array, listener: Listener, now: number): void {
     const remote = addressOf(segment, true);
     const isn = (segment.ack - 1) | 0;
-    const mss = (segment.flags & FLAG.ack) === 0 ? -1 : checkCookie(this.secret, local, segment.destinationPort, remote, segment.sourcePort, (segment.seq - 1) | 0, isn, now);
+    const mss =
+      (segment.flags & FLAG.ack) === 0
+        ? -1
+        : checkCookie(this.secret, local, segment.destinationPort, remote, segment.sourcePort, (segment.seq - 1) | 0, isn, now);
     if (mss < 0) {
       this.refuse(through, segment, 'tcp-no-connection', -1, now);
       return;
@@ -590,7 +634,14 @@ export class Host implements TcpContext {
 
   private announcePassive(connection: Connection, subflow: Subflow, now: number): void {
     const { tcb } = subflow;
-    this.emit({ type: 'connection-created', time: now, connection: connection.id, local: formatEndpoint(tcb.local, tcb.localPort), remote: formatEndpoint(tcb.remote, tcb.remotePort), active: false });
+    this.emit({
+      type: 'connection-created',
+      time: now,
+      connection: connection.id,
+      local: formatEndpoint(tcb.local, tcb.localPort),
+      remote: formatEndpoint(tcb.remote, tcb.remotePort),
+      active: false,
+    });
     announceCreated(subflow, now);
   }
 
@@ -601,7 +652,19 @@ export class Host implements TcpContext {
   }
 }
 
-const PARSE_REASONS: readonly string[] = ['', 'icmp', 'icmpv6', 'ip-protocol', 'ip-fragment', 'ip-truncated', 'ip-version', 'ip-header', 'ip-checksum', 'tcp-checksum', 'tcp-options'];
+const PARSE_REASONS: readonly string[] = [
+  '',
+  'icmp',
+  'icmpv6',
+  'ip-protocol',
+  'ip-fragment',
+  'ip-truncated',
+  'ip-version',
+  'ip-header',
+  'ip-checksum',
+  'tcp-checksum',
+  'tcp-options',
+];
 
 function addressOf(segment: Segment, source: boolean): Uint8Array {
   const at = segment.ipOffset + (segment.ipVersion === 4 ? (source ? 12 : 16) : source ? 8 : 24);

@@ -67,4 +67,3 @@ function handleError(host: Host, demux: Demux, through: Interface, message: Icmp
   if (unreachable && tcb.state === STATE.synSent) remove(tcb, 'unreachable', now);
   else host.count('icmp-soft-error');
 }
-

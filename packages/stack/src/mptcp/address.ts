@@ -36,7 +36,15 @@ const REMOVE_TRIES = 2;
 export function announceAddress(connection: Connection, id: number, address: Uint8Array, port: number | null, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
   push(connection, { kind: 'add', id, address, port, tries: 0, nextAt: now }, now);
-  connection.host.emit({ type: 'address-announced', time: now, connection: connection.id, addressId: id, address: formatAddress(address), port, byPeer: false });
+  connection.host.emit({
+    type: 'address-announced',
+    time: now,
+    connection: connection.id,
+    addressId: id,
+    address: formatAddress(address),
+    port,
+    byPeer: false,
+  });
 }
 
 /** REMOVE_ADDR on the subflows that stay, resets on those that go. */
@@ -67,7 +75,8 @@ export function receivedAddAddress(connection: Connection, subflow: Subflow, opt
   if (isEcho) {
     const before = connection.announcements?.length ?? 0;
     connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || pending.id !== option.addressId) ?? null;
-    if ((connection.announcements?.length ?? 0) < before) host.emit({ type: 'address-echoed', time: now, connection: connection.id, addressId: option.addressId });
+    if ((connection.announcements?.length ?? 0) < before)
+      host.emit({ type: 'address-echoed', time: now, connection: connection.id, addressId: option.addressId });
     return;
   }
   const expected = addAddressHmac(connection.remote!, connection.local!, option.addressId, option.address, option.port ?? 0);
@@ -92,7 +101,15 @@ export function receivedAddAddress(connection: Connection, subflow: Subflow, opt
   if (known !== undefined) known.port = option.port;
   else connection.remoteAddresses.push(remote);
   connection.acceptedAddresses++;
-  host.emit({ type: 'address-announced', time: now, connection: connection.id, addressId: option.addressId, address: formatAddress(option.address), port: option.port, byPeer: true });
+  host.emit({
+    type: 'address-announced',
+    time: now,
+    connection: connection.id,
+    addressId: option.addressId,
+    address: formatAddress(option.address),
+    port: option.port,
+    byPeer: true,
+  });
   void subflow;
   if (!connection.closed) connection.pathManager?.onAnnounced(connection, remote, now);
 }
@@ -125,7 +142,10 @@ export function takeAnnouncement(connection: Connection, room: number, now: numb
   for (const pending of list) {
     if (pending.nextAt > now || announcementLength(pending) > room) continue;
     pending.tries++;
-    const last = pending.kind === 'echo' || (pending.kind === 'remove' && pending.tries >= REMOVE_TRIES) || (pending.kind === 'add' && pending.tries > connection.host.mptcp.addAddressTries);
+    const last =
+      pending.kind === 'echo' ||
+      (pending.kind === 'remove' && pending.tries >= REMOVE_TRIES) ||
+      (pending.kind === 'add' && pending.tries > connection.host.mptcp.addAddressTries);
     if (last) {
       connection.announcements = list.length === 1 ? null : list.filter((other) => other !== pending);
       if (pending.kind === 'add') return null;

@@ -97,6 +97,7 @@ export class Connection {
   // Receive-buffer auto-tuning.
   tuneAt = 0;
   tuneBytes = 0;
+  tuneLast = 0;
   consumed = 0;
 
   // Addresses.

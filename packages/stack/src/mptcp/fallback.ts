@@ -191,7 +191,7 @@ export function receivedFail(subflow: Subflow, position: number, now: number): v
 /** Nothing holds the head of the stream, nothing acknowledges it: on a single path the DATA_ACKs are being stripped. */
 export function dataLevelStalled(connection: Connection, now: number): boolean {
   const only = connection.subflows.length === 1 ? connection.subflows[0]! : null;
-  if (only === null || only.bareAcks === 0 || only.tcb.head !== null && only.tcb.head.state !== RECORD.unsent) return false;
+  if (only === null || only.bareAcks === 0 || (only.tcb.head !== null && only.tcb.head.state !== RECORD.unsent)) return false;
   if (!alignStreams(only)) return false;
   only.infinitePending = true;
   fallBack(only, 'dss-stripped', now);

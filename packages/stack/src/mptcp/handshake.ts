@@ -168,10 +168,26 @@ function becomeEstablished(subflow: Subflow, now: number): void {
       connection.scheduler = host.mptcp.scheduler();
       connection.pathManager = host.mptcp.pathManager();
     }
-    host.emit({ type: 'connection-established', time: now, connection: connection.id, multipath, localToken: (connection.local?.token ?? 0) >>> 0, remoteToken: (connection.remote?.token ?? 0) >>> 0, checksum: multipath && connection.checksum });
+    host.emit({
+      type: 'connection-established',
+      time: now,
+      connection: connection.id,
+      multipath,
+      localToken: (connection.local?.token ?? 0) >>> 0,
+      remoteToken: (connection.remote?.token ?? 0) >>> 0,
+      checksum: multipath && connection.checksum,
+    });
     if (!connection.active) host.accepted(connection, now);
   }
-  host.emit({ type: 'subflow-established', time: now, connection: connection.id, subflow: subflow.id, localId: subflow.localId, remoteId: subflow.remoteId, rtt: tcb.srtt });
+  host.emit({
+    type: 'subflow-established',
+    time: now,
+    connection: connection.id,
+    subflow: subflow.id,
+    localId: subflow.localId,
+    remoteId: subflow.remoteId,
+    rtt: tcb.srtt,
+  });
   if (subflow.joining) {
     connection.everJoined = true;
     connection.closeAt = 0;
@@ -185,7 +201,16 @@ function becomeEstablished(subflow: Subflow, now: number): void {
 }
 
 /** Opens a further subflow with MP_JOIN. Null when it is not allowed or there is no route. */
-export function openJoin(connection: Connection, local: Uint8Array, localId: number, remote: Uint8Array, remotePort: number, remoteId: number, backup: boolean, now: number): Subflow | null {
+export function openJoin(
+  connection: Connection,
+  local: Uint8Array,
+  localId: number,
+  remote: Uint8Array,
+  remotePort: number,
+  remoteId: number,
+  backup: boolean,
+  now: number,
+): Subflow | null {
   const { host } = connection;
   if (connection.mode !== MODE.mptcp || connection.phase !== PHASE.open || connection.remote === null || !connection.confirmed) return null;
   if (connection.subflows.length > host.mptcp.maxSubflows || local.length !== remote.length) return null;
@@ -214,9 +239,15 @@ export function findCapable(segment: Segment): MpCapable | null {
 export function announceCreated(subflow: Subflow, now: number): void {
   const { connection, tcb } = subflow;
   connection.host.emit({
-    type: 'subflow-created', time: now, connection: connection.id, subflow: subflow.id,
-    local: formatEndpoint(tcb.local, tcb.localPort), remote: formatEndpoint(tcb.remote, tcb.remotePort),
-    interface: tcb.interface.name, active: subflow.active, backup: subflow.backup,
+    type: 'subflow-created',
+    time: now,
+    connection: connection.id,
+    subflow: subflow.id,
+    local: formatEndpoint(tcb.local, tcb.localPort),
+    remote: formatEndpoint(tcb.remote, tcb.remotePort),
+    interface: tcb.interface.name,
+    active: subflow.active,
+    backup: subflow.backup,
   });
 }
 

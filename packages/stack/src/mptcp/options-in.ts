@@ -20,7 +20,9 @@ export function segmentOptions(subflow: Subflow, segment: Segment, payloadPositi
   subflow.condemnedAt = 0;
   if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
     const proceed = subflow.joining
-      ? subflow.active ? joinFourthAck(subflow, segment, now) : joinThirdAck(subflow, segment, now)
+      ? subflow.active
+        ? joinFourthAck(subflow, segment, now)
+        : joinThirdAck(subflow, segment, now)
       : capableThirdAck(subflow, segment, now);
     if (!proceed) return false;
     if ((connection.mode as string) === MODE.tcp) return true;
@@ -122,9 +124,10 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
 
 function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment, now: number): void {
   const local = connection.local!;
-  const position = (segment.dssFlags & DSS_FLAG.dataAck64) !== 0
-    ? positionOf64(local.idsnHigh, local.idsnLow, segment.dataAckHigh, segment.dataAckLow)
-    : positionOf32(local.idsnLow, segment.dataAckLow, connection.dataUna);
+  const position =
+    (segment.dssFlags & DSS_FLAG.dataAck64) !== 0
+      ? positionOf64(local.idsnHigh, local.idsnLow, segment.dataAckHigh, segment.dataAckLow)
+      : positionOf32(local.idsnLow, segment.dataAckLow, connection.dataUna);
   const limit = connection.finSent ? connection.sendBuffer.end + 1 : connection.dataNxt;
   if (!(position <= limit)) {
     connection.host.count('mptcp-data-ack-out-of-range');

@@ -13,7 +13,17 @@ import type { Subflow } from './subflow.ts';
 import { VERSION } from './version.ts';
 
 /** Writes what belongs on a segment of this kind; returns the bytes written, a multiple of four, at most `room`. */
-export function writeSegmentOptions(subflow: Subflow, kind: number, record: SendRecord | null, position: number, length: number, view: DataView, at: number, room: number, now: number): number {
+export function writeSegmentOptions(
+  subflow: Subflow,
+  kind: number,
+  record: SendRecord | null,
+  position: number,
+  length: number,
+  view: DataView,
+  at: number,
+  room: number,
+  now: number,
+): number {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) {
     if (subflow.infinitePending) return writeInfinite(subflow, kind, position, view, at, room);
@@ -41,10 +51,25 @@ function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number,
       answer
         ? { subtype: 'join-synack', flags, addressId: subflow.localId, hmac: subflow.hmac!.subarray(0, 8), nonce: subflow.localNonce }
         : { subtype: 'join-syn', flags, addressId: subflow.localId, token: connection.remote!.token, nonce: subflow.localNonce },
-      view, at, room,
+      view,
+      at,
+      room,
     );
   }
-  return put({ subtype: 'capable', version: VERSION, flags: capableFlags(connection), senderKey: answer ? connection.local : null, receiverKey: null, dataLength: null, checksum: null }, view, at, room);
+  return put(
+    {
+      subtype: 'capable',
+      version: VERSION,
+      flags: capableFlags(connection),
+      senderKey: answer ? connection.local : null,
+      receiverKey: null,
+      dataLength: null,
+      checksum: null,
+    },
+    view,
+    at,
+    room,
+  );
 }
 
 function capableFlags(connection: Connection): number {
@@ -72,8 +97,13 @@ function writeData(subflow: Subflow, record: SendRecord, length: number, view: D
   // The first data repeats the keys until the peer is known to have them (RFC 8684 §3.1).
   if (!subflow.joining && connection.active && !connection.confirmed && mapping.position === 1) {
     const option: MptcpOption = {
-      subtype: 'capable', version: VERSION, flags: capableFlags(connection), senderKey: connection.local, receiverKey: connection.remote,
-      dataLength: mapping.length, checksum: mapping.checksum >= 0 ? mapping.checksum : null,
+      subtype: 'capable',
+      version: VERSION,
+      flags: capableFlags(connection),
+      senderKey: connection.local,
+      receiverKey: connection.remote,
+      dataLength: mapping.length,
+      checksum: mapping.checksum >= 0 ? mapping.checksum : null,
     };
     return put(option, view, at, 40);
   }
@@ -81,10 +111,16 @@ function writeData(subflow: Subflow, record: SendRecord, length: number, view: D
   const remote = connection.remote!;
   const flags = DSS_FLAG.dataAck | DSS_FLAG.dataAck64 | DSS_FLAG.mapping | DSS_FLAG.dsn64;
   return writeDss(
-    view, at, flags,
-    dsnHigh(remote.idsnHigh, remote.idsnLow, connection.dataRcvNxt), dsnLow(remote.idsnLow, connection.dataRcvNxt),
-    dsnHigh(local.idsnHigh, local.idsnLow, mapping.dataPosition), dsnLow(local.idsnLow, mapping.dataPosition),
-    mapping.position | 0, mapping.length, mapping.checksum,
+    view,
+    at,
+    flags,
+    dsnHigh(remote.idsnHigh, remote.idsnLow, connection.dataRcvNxt),
+    dsnLow(remote.idsnLow, connection.dataRcvNxt),
+    dsnHigh(local.idsnHigh, local.idsnLow, mapping.dataPosition),
+    dsnLow(local.idsnLow, mapping.dataPosition),
+    mapping.position | 0,
+    mapping.length,
+    mapping.checksum,
   );
 }
 
@@ -95,7 +131,20 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
   }
   if (connection.local === null || connection.remote === null) return 0;
   if (!subflow.joining && connection.active && !connection.confirmed) {
-    return put({ subtype: 'capable', version: VERSION, flags: capableFlags(connection), senderKey: connection.local, receiverKey: connection.remote, dataLength: null, checksum: null }, view, at, room);
+    return put(
+      {
+        subtype: 'capable',
+        version: VERSION,
+        flags: capableFlags(connection),
+        senderKey: connection.local,
+        receiverKey: connection.remote,
+        dataLength: null,
+        checksum: null,
+      },
+      view,
+      at,
+      room,
+    );
   }
   let written = writeDssAck(subflow, view, at, room);
   if (subflow.failPending && room - written >= 12) written += writeFail(subflow, view, at + written);
@@ -144,8 +193,16 @@ function writeInfinite(subflow: Subflow, kind: number, position: number, view: D
   const local = connection.local;
   const dataPosition = position + connection.sendDelta;
   return writeDss(
-    view, at, DSS_FLAG.mapping | DSS_FLAG.dsn64, 0, 0,
-    dsnHigh(local.idsnHigh, local.idsnLow, dataPosition), dsnLow(local.idsnLow, dataPosition), position | 0, 0, connection.checksum ? 0 : -1,
+    view,
+    at,
+    DSS_FLAG.mapping | DSS_FLAG.dsn64,
+    0,
+    0,
+    dsnHigh(local.idsnHigh, local.idsnLow, dataPosition),
+    dsnLow(local.idsnLow, dataPosition),
+    position | 0,
+    0,
+    connection.checksum ? 0 : -1,
   );
 }
 
@@ -157,7 +214,13 @@ function writeFail(subflow: Subflow, view: DataView, at: number): number {
   return put({ subtype: 'fail', reserved: 0, dsn }, view, at, 40);
 }
 
-function writeAnnouncement(connection: Connection, pending: NonNullable<ReturnType<typeof takeAnnouncement>>, view: DataView, at: number, room: number): number {
+function writeAnnouncement(
+  connection: Connection,
+  pending: NonNullable<ReturnType<typeof takeAnnouncement>>,
+  view: DataView,
+  at: number,
+  room: number,
+): number {
   if (pending.kind === 'remove') return put({ subtype: 'remove-addr', flags: 0, addressIds: [pending.id] }, view, at, room);
   const echo = pending.kind === 'echo';
   const address = pending.address!;

@@ -25,7 +25,15 @@ export function reinjectSubflow(subflow: Subflow, cause: ReinjectionCause, now: 
   wakeSenders(connection, now);
   const first = connection.reinjections[0]!;
   const last = connection.reinjections[connection.reinjections.length - 1]!;
-  connection.host.emit({ type: 'reinjection', time: now, connection: connection.id, from: subflow.id, position: first.position, length: last.end - first.position, cause });
+  connection.host.emit({
+    type: 'reinjection',
+    time: now,
+    connection: connection.id,
+    from: subflow.id,
+    position: first.position,
+    length: last.end - first.position,
+    cause,
+  });
 }
 
 /** Queues data that no subflow holds any more: acknowledged below, never acknowledged at the data level. */
@@ -33,7 +41,15 @@ export function reinjectHead(connection: Connection, length: number, now: number
   const end = Math.min(connection.dataUna + length, connection.dataNxt);
   addRange(connection, connection.dataUna, end, null);
   if (connection.reinjections === null) return;
-  connection.host.emit({ type: 'reinjection', time: now, connection: connection.id, from: -1, position: connection.dataUna, length: end - connection.dataUna, cause: 'data-timeout' });
+  connection.host.emit({
+    type: 'reinjection',
+    time: now,
+    connection: connection.id,
+    from: -1,
+    position: connection.dataUna,
+    length: end - connection.dataUna,
+    cause: 'data-timeout',
+  });
   wakeSenders(connection, now);
 }
 

@@ -204,8 +204,13 @@ export class Subflow implements TcpUser {
     const reset = reason === 'reset' || reason === 'refused';
     const transient = reset ? this.peerResetTransient : true;
     connection.host.emit({
-      type: 'subflow-closed', time: now, connection: connection.id, subflow: this.id, reason,
-      resetReason: this.peerResetReason >= 0 ? this.peerResetReason : this.resetReason >= 0 ? this.resetReason : null, transient,
+      type: 'subflow-closed',
+      time: now,
+      connection: connection.id,
+      subflow: this.id,
+      reason,
+      resetReason: this.peerResetReason >= 0 ? this.peerResetReason : this.resetReason >= 0 ? this.resetReason : null,
+      transient,
     });
     if (connection.phase === PHASE.opening && connection.subflows.length === 0) {
       closed(connection, reason, now);

@@ -43,11 +43,15 @@ function tuneReceiveBuffer(connection: Connection, now: number): void {
   for (const subflow of connection.subflows) if (subflow.established) rtt = Math.max(rtt, subflow.tcb.srtt);
   if (rtt === 0) rtt = DEFAULT_INTERVAL;
   if (now - connection.tuneAt < rtt) return;
+  // Twice what was read in a round trip, and as much again in proportion while the rate still grows, as Linux does.
+  // A larger window would only let the sender queue more, which it sends again when it gives a subflow up.
+  const copied = connection.consumed - connection.tuneBytes;
+  let wanted = 2 * copied + 16 * 1460;
+  if (connection.tuneLast > 0 && copied > connection.tuneLast) wanted += (2 * wanted * (copied - connection.tuneLast)) / connection.tuneLast;
   // Data that waits out of order is part of what the paths hold in flight.
-  const copied = connection.consumed - connection.tuneBytes + connection.outOfOrderBytes;
-  const wanted = Math.min(connection.host.tcp.maxReceiveBuffer, 2 * copied + 16 * 1460);
-  const grown = copied * 2 > connection.receiveLimit / 2 ? Math.max(wanted, Math.min(connection.host.tcp.maxReceiveBuffer, 2 * connection.receiveLimit)) : wanted;
-  if (grown > connection.receiveLimit) connection.receiveLimit = grown;
+  wanted = Math.min(connection.host.tcp.maxReceiveBuffer, wanted + connection.outOfOrderBytes);
+  if (wanted > connection.receiveLimit) connection.receiveLimit = wanted;
+  connection.tuneLast = Math.max(copied, connection.tuneLast);
   connection.tuneAt = now;
   connection.tuneBytes = connection.consumed;
 }

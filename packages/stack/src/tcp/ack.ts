@@ -41,7 +41,8 @@ export function processAck(tcb: Tcb, segment: Segment, segmentPosition: number, 
   }
   tcb.persistCount = 0;
   tcb.keepaliveCount = 0;
-  const duplicate = !advanced && !windowChanged && segment.payloadLength === 0 && hadInFlight && (segment.flags & (FLAG.syn | FLAG.fin)) === 0 && segment.otherMptcpCount === 0;
+  const duplicate =
+    !advanced && !windowChanged && segment.payloadLength === 0 && hadInFlight && (segment.flags & (FLAG.syn | FLAG.fin)) === 0 && segment.otherMptcpCount === 0;
   if (tailLossRepaired(tcb, acked, dsack, duplicate && newlySacked === 0)) {
     enterRecovery(tcb, now);
     leaveRecovery(tcb, now);

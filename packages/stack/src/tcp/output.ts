@@ -212,7 +212,17 @@ function limitRecord(tcb: Tcb, record: SendRecord, length: number): void {
 }
 
 /** Writes headers and payload references of one segment. */
-function writeSegment(tcb: Tcb, slot: TransmitSlot, kind: number, flags: number, position: number, record: SendRecord | null, from: number, length: number, now: number): void {
+function writeSegment(
+  tcb: Tcb,
+  slot: TransmitSlot,
+  kind: number,
+  flags: number,
+  position: number,
+  record: SendRecord | null,
+  from: number,
+  length: number,
+  now: number,
+): void {
   const view = slot.view;
   const v4 = tcb.ipVersion === 4;
   const ipLength = v4 ? 20 : 40;

@@ -9,7 +9,16 @@ const PERIOD = 64_000_000;
 const MAX_AGE = 2;
 
 /** Cookie layout: 24 bits of hash, 5 bits of period, 3 bits of MSS index. */
-export function makeCookie(secret: HostSecret, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, clientIsn: number, mss: number, now: number): number {
+export function makeCookie(
+  secret: HostSecret,
+  local: Uint8Array,
+  localPort: number,
+  remote: Uint8Array,
+  remotePort: number,
+  clientIsn: number,
+  mss: number,
+  now: number,
+): number {
   const period = Math.floor(now / PERIOD);
   let index = 0;
   for (let i = 0; i < MSS_TABLE.length; i++) if (MSS_TABLE[i]! <= mss) index = i;
@@ -17,7 +26,16 @@ export function makeCookie(secret: HostSecret, local: Uint8Array, localPort: num
 }
 
 /** The MSS of a valid cookie, or -1. `clientIsn` is the sequence number of the ACK minus one, `value` its ack minus one. */
-export function checkCookie(secret: HostSecret, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, clientIsn: number, value: number, now: number): number {
+export function checkCookie(
+  secret: HostSecret,
+  local: Uint8Array,
+  localPort: number,
+  remote: Uint8Array,
+  remotePort: number,
+  clientIsn: number,
+  value: number,
+  now: number,
+): number {
   const period = Math.floor(now / PERIOD);
   const index = value & 7;
   for (let age = 0; age <= MAX_AGE && age <= period; age++) {
@@ -27,8 +45,17 @@ export function checkCookie(secret: HostSecret, local: Uint8Array, localPort: nu
   return -1;
 }
 
-function cookie(secret: HostSecret, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, clientIsn: number, period: number, index: number): number {
+function cookie(
+  secret: HostSecret,
+  local: Uint8Array,
+  localPort: number,
+  remote: Uint8Array,
+  remotePort: number,
+  clientIsn: number,
+  period: number,
+  index: number,
+): number {
   const salt = (clientIsn ^ Math.imul(period, 0x9e3779b1) ^ (index << 29)) | 0;
   const hash = tupleHash(secret, local, localPort, remote, remotePort, salt);
-  return ((hash & ~0xff) | ((period & 31) << 3) | index) | 0;
+  return (hash & ~0xff) | ((period & 31) << 3) | index | 0;
 }

@@ -162,7 +162,17 @@ export class Tcb {
   segmentsReceived = 0;
   retransmissions = 0;
 
-  constructor(context: TcpContext, user: TcpUser, iface: Interface, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, iss: number, congestion: CongestionControl) {
+  constructor(
+    context: TcpContext,
+    user: TcpUser,
+    iface: Interface,
+    local: Uint8Array,
+    localPort: number,
+    remote: Uint8Array,
+    remotePort: number,
+    iss: number,
+    congestion: CongestionControl,
+  ) {
     this.context = context;
     this.user = user;
     this.interface = iface;

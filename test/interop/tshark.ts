@@ -1,0 +1,28 @@
+/** tshark's opinion of a capture. */
+import { command } from '@subflow/link';
+
+const OPTIONS = ['--disable-protocol', 'http', '-o', 'tcp.check_checksum:TRUE', '-o', 'ip.check_checksum:TRUE', '-o', 'mptcp.analyze_mappings:TRUE'];
+/** Malformed packets, wrong checksums, Multipath TCP expert errors. */
+const BAD =
+  '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || mptcp.connection.echoed_key_mismatch || mptcp.connection.missing_algorithm || mptcp.connection.unsupported_algorithm || mptcp.dss.infinite_mapping';
+
+export interface CaptureOpinion {
+  /** One line per bad packet, at most ten. */
+  bad: string[];
+  connections: number;
+  subflows: number;
+}
+
+export function tsharkOpinion(file: string): CaptureOpinion {
+  const bad = command('tshark', ['-r', file, ...OPTIONS, '-Y', BAD]);
+  const streams = command('tshark', ['-r', file, ...OPTIONS, '-Y', 'mptcp && tcp.flags.syn == 0', '-T', 'fields', '-e', 'mptcp.stream', '-e', 'tcp.stream']);
+  const connections = new Set<string>();
+  const subflows = new Set<string>();
+  for (const line of streams.split('\n')) {
+    const [connection, subflow] = line.split('\t');
+    if (!connection || !subflow) continue;
+    connections.add(connection);
+    subflows.add(subflow);
+  }
+  return { bad: bad.split('\n').filter((line) => line !== '').slice(0, 10), connections: connections.size, subflows: subflows.size };
+}
