@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { runSeed } from './run-seed.ts';
+
+const SEEDS = Number(process.env['SUBFLOW_SEEDS'] ?? 300);
+const FIRST = Number(process.env['SUBFLOW_SEED'] ?? 1);
+
+describe('random scenarios', () => {
+  it(`keep every invariant for ${SEEDS} seeds from ${FIRST}`, () => {
+    const problems: string[] = [];
+    for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+      const result = runSeed(seed);
+      if (result.problems.length > 0) problems.push(`seed ${seed}: ${result.problems.join('; ')} — repeat: npm run simulate -- --seed ${seed} --verbose`);
+    }
+    expect(problems).toEqual([]);
+  });
+
+  it('repeat exactly: the same seed gives the same events', () => {
+    const once = runSeed(FIRST, true);
+    const again = runSeed(FIRST, true);
+    expect(JSON.stringify(again.events)).toBe(JSON.stringify(once.events));
+    expect(once.events.length).toBeGreaterThan(5);
+  });
+});
