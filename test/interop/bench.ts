@@ -136,6 +136,7 @@ export class Bench {
   private readonly tap: PcapngTap | null;
   private readonly network: RealTimeNetwork | null;
   private readonly driver: HostDriver | null;
+  private removed = false;
 
   constructor(options: BenchOptions) {
     this.options = options;
@@ -214,6 +215,8 @@ export class Bench {
   }
 
   remove(): void {
+    if (this.removed) return;
+    this.removed = true;
     this.driver?.stop();
     this.network?.stop();
     for (const tun of this.tuns) tun.close();

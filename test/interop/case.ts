@@ -89,7 +89,8 @@ export async function runCase(one: Case, options: CaseOptions): Promise<CaseResu
     if (one.role === 'our client') {
       ours = new StackPeer(bench.runner, true, header);
       ours.onStart = () => options.disturb?.(bench, ours);
-      peer.send({ op: 'listen', address: first.kernel, port: PORT });
+      // Joins of the other family need a listener that takes both.
+      peer.send({ op: 'listen', address: one.families === 'both' ? '::' : first.kernel, port: PORT });
       await peer.next();
       ours.connect(parseAddress(first.kernel), PORT);
     } else {

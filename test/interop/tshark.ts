@@ -24,5 +24,12 @@ export function tsharkOpinion(file: string): CaptureOpinion {
     connections.add(connection);
     subflows.add(subflow);
   }
-  return { bad: bad.split('\n').filter((line) => line !== '').slice(0, 10), connections: connections.size, subflows: subflows.size };
+  return {
+    bad: bad
+      .split('\n')
+      .filter((line) => line !== '')
+      .slice(0, 10),
+    connections: connections.size,
+    subflows: subflows.size,
+  };
 }

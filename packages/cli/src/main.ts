@@ -2,12 +2,13 @@
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.ts';
 
-const program = new Command('subflow')
+const program = new Command('subflow');
+program
   .description('Multipath TCP for TypeScript: a stack, an emulator and tools that talk to the real Linux kernel')
   .version('0.1.0')
   .exitOverride()
   .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) })
-  .addCommand(demoCommand().exitOverride());
+  .addCommand(demoCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();

@@ -40,8 +40,13 @@ export interface TunOptions {
 export function tunObstacle(): LinkError | null {
   const fd = open('/dev/net/tun', O_RDWR | O_CLOEXEC);
   if (fd >= 0) {
+    // Opening is not enough: only making a device tells whether we may. It vanishes with the descriptor.
+    const request = new Uint8Array(40);
+    new DataView(request.buffer).setUint16(16, IFF_TUN | IFF_NO_PI, true);
+    const result = ioctl(fd, TUNSETIFF, request);
+    const number = errno();
     close(fd);
-    return process.getuid?.() === 0 ? null : new LinkError('NO_PRIVILEGE', 'making a TUN device needs CAP_NET_ADMIN; run as root');
+    return result >= 0 ? null : new LinkError('NO_PRIVILEGE', `making a TUN device: ${errnoName(number)}; expected CAP_NET_ADMIN (run as root)`);
   }
   const number = errno();
   if (number === 13 || number === 1)

@@ -1,5 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { cookedFrame, ethernetFrame, formatAddress, ipOffsetIn, isMalformed, LINKTYPE, parseAddress, pcapHeader, pcapngInterface, pcapngPacket, pcapngSection, pcapRecord, readPcap, readPcapng } from '@subflow/wire';
+import {
+  cookedFrame,
+  ethernetFrame,
+  formatAddress,
+  ipOffsetIn,
+  isMalformed,
+  LINKTYPE,
+  parseAddress,
+  pcapHeader,
+  pcapngInterface,
+  pcapngPacket,
+  pcapngSection,
+  pcapRecord,
+  readPcap,
+  readPcapng,
+} from '@subflow/wire';
 
 const packet = new Uint8Array([0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
 
@@ -24,7 +39,12 @@ describe('captures', () => {
 
   it('pcapng keeps interfaces, comments and nanoseconds', () => {
     const frame = { interface: 1, seconds: 1_700_000_000, nanoseconds: 987_654_321, bytes: packet, originalLength: 20, comment: 'wifi ✂' };
-    const file = join(pcapngSection('test', 'a capture'), pcapngInterface(LINKTYPE.raw, 'wifi'), pcapngInterface(LINKTYPE.ethernet, 'lte'), pcapngPacket(frame));
+    const file = join(
+      pcapngSection('test', 'a capture'),
+      pcapngInterface(LINKTYPE.raw, 'wifi'),
+      pcapngInterface(LINKTYPE.ethernet, 'lte'),
+      pcapngPacket(frame),
+    );
     const capture = readPcapng(file);
     if (isMalformed(capture)) throw new Error(capture.reason);
     expect(capture.interfaces.map((one) => one.name)).toEqual(['wifi', 'lte']);
@@ -40,7 +60,13 @@ describe('captures', () => {
   });
 
   it('addresses are written as RFC 5952 says', () => {
-    for (const [text, canonical] of [['2001:DB8:0:0:0:0:0:1', '2001:db8::1'], ['::', '::'], ['::ffff:192.0.2.1', '::ffff:c000:201'], ['1:0:0:2:0:0:0:3', '1:0:0:2::3'], ['192.0.2.255', '192.0.2.255']] as const) {
+    for (const [text, canonical] of [
+      ['2001:DB8:0:0:0:0:0:1', '2001:db8::1'],
+      ['::', '::'],
+      ['::ffff:192.0.2.1', '::ffff:c000:201'],
+      ['1:0:0:2:0:0:0:3', '1:0:0:2::3'],
+      ['192.0.2.255', '192.0.2.255'],
+    ] as const) {
       expect(formatAddress(parseAddress(text))).toBe(canonical);
     }
     expect(() => parseAddress('192.0.2.256')).toThrow(/"192.0.2.256" is not an IP address/);

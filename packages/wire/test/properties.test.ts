@@ -1,8 +1,34 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  buildPacket, emitIcmp, emitIpv4, emitIpv6, emitTcp, emitTcpOption, finish, fold, isMalformed, parseIcmp, parseIpv4, parseIpv6, parseMptcpOption, parsePacket, parsePacketValue, parseTcp,
-  parseTcpOptions, PARSED, readPcap, readPcapng, Segment, segmentize, sum, tcpOptionLength, ipHeader, PROTOCOL, FLAG, emitMptcpOption,
+  buildPacket,
+  emitIcmp,
+  emitIpv4,
+  emitIpv6,
+  emitTcp,
+  emitTcpOption,
+  finish,
+  fold,
+  isMalformed,
+  parseIcmp,
+  parseIpv4,
+  parseIpv6,
+  parseMptcpOption,
+  parsePacket,
+  parsePacketValue,
+  parseTcp,
+  parseTcpOptions,
+  PARSED,
+  readPcap,
+  readPcapng,
+  Segment,
+  segmentize,
+  sum,
+  tcpOptionLength,
+  ipHeader,
+  PROTOCOL,
+  FLAG,
+  emitMptcpOption,
 } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 
@@ -149,12 +175,25 @@ describe('the flat parser', () => {
     fc.assert(
       fc.property(options, fc.uint8Array({ maxLength: 50 }), fc.nat(255), (list, payload, flags) => {
         const packet = buildPacket(ipHeader(new Uint8Array([192, 0, 2, 1]), new Uint8Array([192, 0, 2, 2]), PROTOCOL.tcp), {
-          tcp: { sourcePort: 1000, destinationPort: 80, seq: 0xfffffff0, ack: 7, headerLength: 20, reserved: 0, flags, window: 9, checksum: 0, urgent: 0, options: list as TcpOption[] },
+          tcp: {
+            sourcePort: 1000,
+            destinationPort: 80,
+            seq: 0xfffffff0,
+            ack: 7,
+            headerLength: 20,
+            reserved: 0,
+            flags,
+            window: 9,
+            checksum: 0,
+            urgent: 0,
+            options: list as TcpOption[],
+          },
           payload,
         });
         const segment = new Segment();
         expect(parsePacket(viewOf(packet), packet, 0, packet.length, true, segment)).toBe(PARSED.tcp);
-        const last = <K extends TcpOption['kind']>(kind: K) => list.filter((option) => option.kind === kind).at(-1) as Extract<TcpOption, { kind: K }> | undefined;
+        const last = <K extends TcpOption['kind']>(kind: K) =>
+          list.filter((option) => option.kind === kind).at(-1) as Extract<TcpOption, { kind: K }> | undefined;
         expect(segment.seq >>> 0).toBe(0xfffffff0);
         expect(segment.payloadLength).toBe(payload.length);
         expect(segment.mss).toBe(last('mss')?.value ?? -1);
@@ -169,7 +208,19 @@ describe('the flat parser', () => {
 
   it('finds a flipped bit anywhere in an IPv4 TCP packet', () => {
     const packet = buildPacket(ipHeader(new Uint8Array([192, 0, 2, 1]), new Uint8Array([192, 0, 2, 2]), PROTOCOL.tcp), {
-      tcp: { sourcePort: 1000, destinationPort: 80, seq: 1, ack: 7, headerLength: 20, reserved: 0, flags: FLAG.ack, window: 9, checksum: 0, urgent: 0, options: [] },
+      tcp: {
+        sourcePort: 1000,
+        destinationPort: 80,
+        seq: 1,
+        ack: 7,
+        headerLength: 20,
+        reserved: 0,
+        flags: FLAG.ack,
+        window: 9,
+        checksum: 0,
+        urgent: 0,
+        options: [],
+      },
       payload: new Uint8Array(33).fill(7),
     });
     for (let bit = 0; bit < packet.length * 8; bit++) {
@@ -195,7 +246,19 @@ describe('sums', () => {
   it('cut pieces of a super-segment carry right checksums and the same bytes', () => {
     const payload = new Uint8Array(5000).map((_, i) => (i * 7) & 0xff);
     const packet = buildPacket(ipHeader(new Uint8Array([192, 0, 2, 1]), new Uint8Array([192, 0, 2, 2]), PROTOCOL.tcp), {
-      tcp: { sourcePort: 1000, destinationPort: 80, seq: 0xffffff00, ack: 7, headerLength: 20, reserved: 0, flags: FLAG.ack | FLAG.psh | FLAG.fin, window: 9, checksum: 0, urgent: 0, options: [] },
+      tcp: {
+        sourcePort: 1000,
+        destinationPort: 80,
+        seq: 0xffffff00,
+        ack: 7,
+        headerLength: 20,
+        reserved: 0,
+        flags: FLAG.ack | FLAG.psh | FLAG.fin,
+        window: 9,
+        checksum: 0,
+        urgent: 0,
+        options: [],
+      },
       payload,
     });
     const pieces: Uint8Array[] = [];

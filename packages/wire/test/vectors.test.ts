@@ -1,5 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import { buildPacket, dssPseudoHeader, finish, FLAG, fold, ipHeader, isMalformed, parseMptcpOption, emitMptcpOption, parsePacketValue, PROTOCOL, sum, updateChecksum } from '@subflow/wire';
+import {
+  buildPacket,
+  dssPseudoHeader,
+  finish,
+  FLAG,
+  fold,
+  ipHeader,
+  isMalformed,
+  parseMptcpOption,
+  emitMptcpOption,
+  parsePacketValue,
+  PROTOCOL,
+  sum,
+  updateChecksum,
+} from '@subflow/wire';
 import type { MptcpOption } from '@subflow/wire';
 
 function bytes(hex: string): Uint8Array {
@@ -20,9 +34,18 @@ function parseBody(hex: string): MptcpOption {
 
 describe('published bytes of the multipath-tcp.org server (RFC 6824)', () => {
   it('MP_CAPABLE SYN, SYN+ACK and third ACK carry the keys', () => {
-    expect(parseBody('00811000000000000000')).toMatchObject({ subtype: 'capable', version: 0, flags: 0x81, senderKey: { high: 0x10000000, low: 0 }, receiverKey: null });
+    expect(parseBody('00811000000000000000')).toMatchObject({
+      subtype: 'capable',
+      version: 0,
+      flags: 0x81,
+      senderKey: { high: 0x10000000, low: 0 },
+      receiverKey: null,
+    });
     expect(parseBody('00810c4d5dfc94d0a464')).toMatchObject({ subtype: 'capable', senderKey: { high: 0x0c4d5dfc, low: 0x94d0a464 } });
-    expect(parseBody('008110000000000000000c4d5dfc94d0a464')).toMatchObject({ senderKey: { high: 0x10000000, low: 0 }, receiverKey: { high: 0x0c4d5dfc, low: 0x94d0a464 } });
+    expect(parseBody('008110000000000000000c4d5dfc94d0a464')).toMatchObject({
+      senderKey: { high: 0x10000000, low: 0 },
+      receiverKey: { high: 0x0c4d5dfc, low: 0x94d0a464 },
+    });
   });
 
   it('the DSS checksum of the published request is right', () => {
@@ -37,7 +60,14 @@ describe('published bytes of the multipath-tcp.org server (RFC 6824)', () => {
   });
 
   it('ADD_ADDR of version 0 is told from version 1', () => {
-    expect(parseBody('3608200106a8308f000102163efffec5c815')).toMatchObject({ subtype: 'add-addr', version: 0, flags: 6, addressId: 8, port: null, hmac: null });
+    expect(parseBody('3608200106a8308f000102163efffec5c815')).toMatchObject({
+      subtype: 'add-addr',
+      version: 0,
+      flags: 6,
+      addressId: 8,
+      port: null,
+      hmac: null,
+    });
   });
 
   it('MP_JOIN SYN and SYN+ACK', () => {
@@ -53,7 +83,19 @@ describe('published bytes of the multipath-tcp.org server (RFC 6824)', () => {
 describe('checksums', () => {
   it('a received header with its own checksum sums to all ones (RFC 1071)', () => {
     const packet = buildPacket(ipHeader(bytes('c0000201'), bytes('c0000202'), PROTOCOL.tcp), {
-      tcp: { sourcePort: 1, destinationPort: 2, seq: 3, ack: 4, headerLength: 20, reserved: 0, flags: FLAG.ack, window: 5, checksum: 0, urgent: 0, options: [] },
+      tcp: {
+        sourcePort: 1,
+        destinationPort: 2,
+        seq: 3,
+        ack: 4,
+        headerLength: 20,
+        reserved: 0,
+        flags: FLAG.ack,
+        window: 5,
+        checksum: 0,
+        urgent: 0,
+        options: [],
+      },
       payload: bytes('0102030405'),
     });
     expect(fold(sum(packet, 0, 20))).toBe(0xffff);

@@ -14,7 +14,7 @@ import { dataAcknowledged, wakeSenders } from './send.ts';
 import type { Subflow } from './subflow.ts';
 
 /** Processes the options. Returns false when the segment must go no further. */
-export function segmentOptions(subflow: Subflow, segment: Segment, payloadPosition: number, now: number): boolean {
+export function segmentOptions(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) return true;
   subflow.condemnedAt = 0;
@@ -33,7 +33,7 @@ export function segmentOptions(subflow: Subflow, segment: Segment, payloadPositi
     const at = segment.otherMptcp[i]!;
     const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
     if (isMalformed(option)) continue;
-    if (!takeOption(subflow, segment, option, payloadPosition, now)) return false;
+    if (!takeOption(subflow, segment, option, now)) return false;
   }
   if ((segment.flags & FLAG.rst) !== 0) return true;
   if (segment.hasDss) {
@@ -44,11 +44,11 @@ export function segmentOptions(subflow: Subflow, segment: Segment, payloadPositi
   return !subflow.closed;
 }
 
-function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, payloadPosition: number, now: number): boolean {
+function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now: number): boolean {
   const { connection } = subflow;
   switch (option.subtype) {
     case 'capable':
-      takeCapableData(subflow, segment, option, payloadPosition);
+      takeCapableData(subflow, segment, option, now);
       return true;
     case 'add-addr':
       receivedAddAddress(connection, subflow, option, now);
@@ -87,12 +87,11 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, pay
 }
 
 /** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). */
-function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, payloadPosition: number): void {
+function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, now: number): void {
   const { connection } = subflow;
   if (option.dataLength === null || connection.remote === null || subflow.joining) return;
-  void payloadPosition;
   if (segment.payloadLength === 0) return;
-  connection.confirmed = true;
+  confirm(subflow, now);
   addMapping(subflow, 1, 1, option.dataLength, false, option.checksum ?? -1);
 }
 

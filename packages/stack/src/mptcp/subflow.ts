@@ -119,8 +119,8 @@ export class Subflow implements TcpUser {
     return handshakeSegment(this, segment, now);
   }
 
-  onSegment(segment: Segment, payloadPosition: number, now: number): boolean {
-    return segmentOptions(this, segment, payloadPosition, now);
+  onSegment(segment: Segment, _payloadPosition: number, now: number): boolean {
+    return segmentOptions(this, segment, now);
   }
 
   deliver(bytes: Uint8Array, offset: number, length: number, position: number, now: number): void {
