@@ -1,0 +1,37 @@
+/** `npm run bench [-- --only NAME] [--json FILE]`: medians of interleaved runs, ratios against peers measured in the same run. */
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { codec } from './codec.ts';
+import { handover } from './handover.ts';
+import { memory, shortConnections, throughput } from './in-process.ts';
+import { print } from './rows.ts';
+import type { Benchmark, Row } from './rows.ts';
+import { tun } from './tun.ts';
+
+const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover };
+
+const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
+if (values.help) {
+  console.log(`npm run bench -- [--only ${Object.keys(benchmarks).join('|')}] [--json FILE]`);
+  process.exit(0);
+}
+if (values.only !== undefined && benchmarks[values.only] === undefined) {
+  console.error(`BAD_ARGUMENT: --only "${values.only}"; expected one of ${Object.keys(benchmarks).join(', ')}`);
+  process.exit(2);
+}
+console.log(`Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; median of the runs in brackets`);
+const rows: Row[] = [];
+for (const [name, benchmark] of Object.entries(benchmarks)) {
+  if (values.only !== undefined && values.only !== name) continue;
+  try {
+    const got = await benchmark();
+    rows.push(...got);
+    print(got);
+  } catch (error) {
+    console.error(`${(error as { code?: string }).code ?? 'FAILED'}: ${name}: ${(error as Error).message}`);
+    process.exitCode = 1;
+  }
+}
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, null, 2)}\n`);
+process.exit();
