@@ -70,7 +70,7 @@ export async function iperfClient(runner: Runner, address: Uint8Array, port: num
           break;
         case STATE.testRunning:
           running = true;
-          startedAt = now();
+          if (!reverse) startedAt = now();
           send();
           finish();
           break;
@@ -105,6 +105,8 @@ export async function iperfClient(runner: Runner, address: Uint8Array, port: num
       }
       if (reverse && data !== null) {
         for (let bytes = data.peek(); bytes !== null; bytes = data.peek()) {
+          // The server may start before its TEST_RUNNING reaches us.
+          if (startedAt === 0) startedAt = now();
           received += bytes.length;
           data.consume(bytes.length, time);
         }

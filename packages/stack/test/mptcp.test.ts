@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FLAG, RESET_REASON } from '@subflow/wire';
+import { FLAG, parseAddress, RESET_REASON } from '@subflow/wire';
 import type { MptcpOption, Packet } from '@subflow/wire';
 import { addAddressHmac, joinHmac, keyMaterial } from '@subflow/stack';
 import type { Connection, KeyMaterial } from '@subflow/stack';
@@ -297,6 +297,23 @@ describe('signals', () => {
     });
     expect(finish.some((packet) => (packet.tcp!.flags & FLAG.fin) !== 0)).toBe(true);
     expect(connection.closeReason).toBe('normal');
+  });
+});
+
+describe('limits', () => {
+  it('flag C keeps further subflows away from the initial address (RFC 8684 §3.1)', () => {
+    for (const denyJoinInitial of [false, true]) {
+      const world = pair({ paths: 2, server: { mptcp: { denyJoinInitial } } });
+      // A route from the second path to the server's initial address makes the join possible.
+      world.client.host.addRoute(parseAddress('0.0.0.0'), 0, world.links[1]!.client);
+      world.server.host.addRoute(parseAddress('0.0.0.0'), 0, world.links[1]!.server);
+      const { client } = establish(world);
+      client.write(text('start'), world.agenda.now);
+      world.client.pump();
+      world.agenda.runUntil(world.agenda.now + 300_000);
+      const initial = client.subflows.filter((one) => one.established && one.remoteId === 0);
+      expect(initial.length).toBe(denyJoinInitial ? 1 : 2);
+    }
   });
 });
 

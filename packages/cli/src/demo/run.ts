@@ -73,6 +73,8 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
       if (download) recorder.see(packet, now, i, point);
     };
   });
+  // The clock stood still while the server was being started.
+  world.settle();
   const start = world.now();
   recorder.begin(start);
   const seconds = (): number => (world.now() - start) / 1e6;

@@ -10,6 +10,8 @@ const ALPHA = (3 * (1 - BETA)) / (1 + BETA);
 export class Cubic implements CongestionControl {
   readonly name = 'cubic';
   private wMax = 0;
+  /** Window at the last loss, segments. */
+  private prior = 0;
   private epochStart = 0;
   private k = 0;
   private origin = 0;
@@ -36,7 +38,8 @@ export class Cubic implements CongestionControl {
     // W_cubic one round trip ahead (RFC 8312 §4.1), seconds and segments.
     const t = (now - this.epochStart + view.srtt) / 1e6 - this.k;
     const target = Math.min(this.origin + C * t * t * t, 1.5 * segments);
-    this.wEst += (ALPHA * acked) / view.cwnd;
+    // As Reno above the window of the last loss (RFC 9438 §4.3).
+    this.wEst += ((this.wEst >= this.prior ? 1 : ALPHA) * acked) / view.cwnd;
     const goal = Math.max(target, this.wEst);
     if (goal > segments) view.cwnd += ((goal - segments) / segments) * acked;
     else view.cwnd += (0.01 / segments) * acked;
@@ -44,6 +47,7 @@ export class Cubic implements CongestionControl {
 
   onLoss(view: CongestionView, _now: number): number {
     const segments = view.cwnd / view.mss;
+    this.prior = segments;
     // Fast convergence (RFC 8312 §4.6).
     this.wMax = segments < this.wMax ? (segments * (1 + BETA)) / 2 : segments;
     this.epochStart = 0;
