@@ -29,16 +29,17 @@ export function ensureNode() {
   if (major < 20 || (major === 20 && minor < 19)) fail('NODE_TOO_OLD', `this is Node ${process.versions.node}; expected 20.19 or later`);
 }
 
-/** Runs `npm ci` unless the installed modules are those of the lockfile. */
+/** Runs `npm install` unless the installed modules are those of the lockfile. */
 export function ensureModules() {
   ensureNode();
   const stamp = join(root, 'node_modules', '.package-lock.json');
   const lock = join(root, 'package-lock.json');
   if (existsSync(stamp) && existsSync(join(root, 'node_modules', 'typescript')) && statSync(stamp).mtimeMs + 1000 >= statSync(lock).mtimeMs) return;
   if (existsSync(stamp) && sameVersions(stamp, lock)) return;
-  console.log('Installing node modules (npm ci) …');
-  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'], quiet);
-  if (result.status !== 0) fail('NPM_CI_FAILED', 'npm ci did not succeed; is the npm registry reachable?');
+  console.log('Installing node modules (npm install, versions of the lockfile) …');
+  // Not `npm ci`: it insists on entries for the optional binaries of every platform, which some registries do not have.
+  const result = spawnSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'], quiet);
+  if (result.status !== 0) fail('NPM_INSTALL_FAILED', 'npm install did not succeed; is the npm registry reachable?');
 }
 
 function sameVersions(installed, wanted) {
