@@ -2,9 +2,12 @@
 import { command } from '@subflow/link';
 
 const OPTIONS = ['--disable-protocol', 'http', '-o', 'tcp.check_checksum:TRUE', '-o', 'ip.check_checksum:TRUE', '-o', 'mptcp.analyze_mappings:TRUE'];
-/** Malformed packets, wrong checksums, Multipath TCP expert errors. */
+/**
+ * Malformed packets, wrong checksums, Multipath TCP expert errors. Linux writes 0xffff where the sum is zero
+ * (CSUM_MANGLED_0), which is the same number in ones' complement; tshark would have 0x0000.
+ */
 const BAD =
-  '_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 || mptcp.connection.echoed_key_mismatch || mptcp.connection.missing_algorithm || mptcp.connection.unsupported_algorithm || mptcp.dss.infinite_mapping';
+  '_ws.malformed || (tcp.checksum.status == 0 && tcp.checksum != 0xffff) || ip.checksum.status == 0 || mptcp.connection.echoed_key_mismatch || mptcp.connection.missing_algorithm || mptcp.connection.unsupported_algorithm || mptcp.dss.infinite_mapping';
 
 export interface CaptureOpinion {
   /** One line per bad packet, at most ten. */

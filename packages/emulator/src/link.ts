@@ -110,17 +110,19 @@ export class LinkDirection {
     this.up = up;
   }
 
-  /** Takes a packet; the link keeps the array, so the caller must not reuse it. */
-  send(packet: Uint8Array): void {
-    const { agenda } = this;
+  /**
+   * Takes a packet; the link keeps the array, so the caller must not reuse it. `now` may be later than the agenda's
+   * time when that is behind the real clock.
+   */
+  send(packet: Uint8Array, now: number = this.agenda.now): void {
     if (this.filter === null) {
-      this.enter(packet, agenda.now);
+      this.enter(packet, now);
       return;
     }
-    const result = this.filter(packet, agenda.now);
+    const result = this.filter(packet, now);
     if (result === null) this.counters.dropped.filtered++;
-    else if (result instanceof Uint8Array) this.enter(result, agenda.now);
-    else for (const piece of result) this.enter(piece, agenda.now);
+    else if (result instanceof Uint8Array) this.enter(result, now);
+    else for (const piece of result) this.enter(piece, now);
   }
 
   private enter(packet: Uint8Array, now: number): void {

@@ -7,7 +7,7 @@ import { now } from './clock.ts';
 import type { PacketPort } from './port.ts';
 
 /** Timers fire up to a millisecond late: the last stretch is waited for by turning the event loop. */
-const SPIN = 1_500;
+const SPIN = 2_000;
 
 /** One end of an emulated link: takes packets off the link and puts packets on it. */
 export interface LinkEnd {
@@ -91,10 +91,8 @@ export class RealTimeNetwork {
   }
 
   private enter(direction: LinkDirection, packet: Uint8Array): void {
-    // The clock has moved since the last action: packets enter at the true time.
-    const time = now();
-    if (time > this.agenda.now && time < this.agenda.next) this.agenda.now = time;
-    direction.send(packet);
+    // The agenda may be behind the clock: packets enter at the true time.
+    direction.send(packet, Math.max(now(), this.agenda.now));
   }
 
   private arm(): void {
@@ -110,7 +108,7 @@ export class RealTimeNetwork {
           this.timer = null;
           this.run();
         },
-        Math.floor((wait - SPIN / 2) / 1000),
+        Math.floor((wait - SPIN) / 1000),
       );
       return;
     }
