@@ -1,7 +1,8 @@
 /** tshark's opinion of a capture. */
 import { command } from '@subflow/link';
 
-const OPTIONS = ['--disable-protocol', 'http', '-o', 'tcp.check_checksum:TRUE', '-o', 'ip.check_checksum:TRUE', '-o', 'mptcp.analyze_mappings:TRUE'];
+// The payload is noise: left to its heuristics tshark takes some of it for a protocol and loops for minutes.
+const OPTIONS = ['-d', 'tcp.port==8080,data', '-o', 'tcp.check_checksum:TRUE', '-o', 'ip.check_checksum:TRUE', '-o', 'mptcp.analyze_mappings:TRUE'];
 /**
  * Malformed packets, wrong checksums, Multipath TCP expert errors. Linux writes 0xffff where the sum is zero
  * (CSUM_MANGLED_0), which is the same number in ones' complement; tshark would have 0x0000.
