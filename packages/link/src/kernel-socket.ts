@@ -48,13 +48,7 @@ function newSocket(family: 4 | 6, multipath: boolean, congestion: string | null)
 
 /** A listening kernel socket under a `net.Server`. Throws {@link LinkError} `PORT_IN_USE` and others. */
 export function kernelServer(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string } = {}): Server {
-  const fd = newSocket(address.length === 4 ? 4 : 6, options.multipath ?? true, options.congestion ?? null);
-  try {
-    bindAndListen(fd, address, port, 128);
-  } catch (error) {
-    close(fd);
-    throw error;
-  }
+  const fd = kernelListener(address, port, options);
   const server = createServer();
   server.listen({ fd });
   return server;
