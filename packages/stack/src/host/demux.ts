@@ -1,4 +1,5 @@
 /** Finding the connection of a packet: a hash over addresses and ports, chains through the control blocks. */
+import { sameAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Tcb } from '../tcp/tcb.ts';
 
@@ -45,7 +46,7 @@ export class Demux {
   findTuple(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number): Tcb | null {
     const hash = hashOf(wordsOf(remote), wordsOf(local), remotePort, localPort);
     for (let tcb = this.table.get(hash) ?? null; tcb !== null; tcb = tcb.chain) {
-      if (tcb.localPort === localPort && tcb.remotePort === remotePort && same(tcb.local, local) && same(tcb.remote, remote)) return tcb;
+      if (tcb.localPort === localPort && tcb.remotePort === remotePort && sameAddress(tcb.local, local) && sameAddress(tcb.remote, remote)) return tcb;
     }
     return null;
   }
@@ -82,10 +83,4 @@ function matches(tcb: Tcb, segment: Segment): boolean {
     word(local, 8) === segment.destination2 &&
     word(local, 12) === segment.destination3
   );
-}
-
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }

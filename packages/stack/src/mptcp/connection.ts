@@ -2,7 +2,7 @@
  * One connection as the application sees it: a reliable byte stream, over one subflow (plain TCP, or after fallback) or
  * several (Multipath TCP). State and the application's calls; the mechanisms are in the files beside it.
  */
-import { formatEndpoint } from '@subflow/wire';
+import { formatEndpoint, sameAddress } from '@subflow/wire';
 import type { Host } from '../host/host.ts';
 import { ReceiveQueue, SendBuffer } from '../buffers.ts';
 import type { OutOfOrderRun } from '../tcp/reassembly.ts';
@@ -237,7 +237,7 @@ export class Connection {
 
   /** The id under which the peer knows a local address: 0 for the initial one, an endpoint's, or a fresh one. */
   localIdOf(address: Uint8Array): number {
-    for (const subflow of this.subflows) if (sameWords(subflow.tcb.local, address)) return subflow.localId;
+    for (const subflow of this.subflows) if (sameAddress(subflow.tcb.local, address)) return subflow.localId;
     return this.host.addressIdOf(address);
   }
 
@@ -262,10 +262,4 @@ export class Connection {
       subflows: this.subflows.map((subflow) => subflow.id),
     };
   }
-}
-
-function sameWords(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
