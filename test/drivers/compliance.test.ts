@@ -157,9 +157,12 @@ for (const kind of ['TUN with offload', 'TUN without offload', 'emulated link in
 
     it('is silent after close', async () => {
       const rig = make(kind);
-      rig.port.close();
+      let packets = 0;
+      rig.port.onPackets({ packet: () => void packets++, batchEnd: () => undefined });
+      rig.stop();
       rig.port.send(echoRequest(1));
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      expect(packets).toBe(0);
     });
   });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FLAG, parseAddress, RESET_REASON } from '@subflow/wire';
+import { fillTcpChecksum, FLAG, parseAddress, RESET_REASON } from '@subflow/wire';
 import type { MptcpOption, Packet } from '@subflow/wire';
 import { addAddressHmac, joinHmac, keyMaterial } from '@subflow/stack';
 import type { Connection, KeyMaterial } from '@subflow/stack';
@@ -314,6 +314,32 @@ describe('limits', () => {
       const initial = client.subflows.filter((one) => one.established && one.remoteId === 0);
       expect(initial.length).toBe(denyJoinInitial ? 1 : 2);
     }
+  });
+});
+
+describe('checksum failures (RFC 8684 §3.7)', () => {
+  it('a payload rewritten on the only path falls back with MP_FAIL and is delivered as it is', () => {
+    const world = pair({ client: { mptcp: { checksum: true } } });
+    const { client, server } = establish(world);
+    const send = (value: string): void => {
+      client.write(text(value), world.agenda.now);
+      world.client.pump();
+      world.agenda.runUntil(world.agenda.now + 500_000);
+    };
+    send('good');
+    world.links[0]!.up.filter = (packet) => {
+      const copy = packet.slice();
+      const at = copy.findIndex((_, i) => i >= 40 && String.fromCharCode(...copy.subarray(i, i + 3)) === 'bad');
+      if (at < 0) return packet;
+      copy[at] = 'B'.charCodeAt(0);
+      fillTcpChecksum(new DataView(copy.buffer), copy);
+      return copy;
+    };
+    send('bad');
+    send('more');
+    expect(server.fallbackReason).toBe('checksum-failure');
+    expect([client.mode, server.mode]).toEqual(['tcp', 'tcp']);
+    expect(readAll(server, world.agenda.now)).toEqual([...text('goodBadmore')]);
   });
 });
 
