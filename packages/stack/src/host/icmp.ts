@@ -59,7 +59,7 @@ function handleError(host: Host, demux: Demux, through: Interface, message: Icmp
   if (tooBig) {
     const mtu = message.version === 4 ? message.rest & 0xffff : message.rest;
     // Old routers say 0 (RFC 1191 §5): take the minimum.
-    if (reducePathMtu(tcb, mtu === 0 ? 576 : mtu, now)) host.count('icmp-path-mtu');
+    if (reducePathMtu(tcb, mtu === 0 ? 576 : mtu)) host.count('icmp-path-mtu');
     return;
   }
   const unreachable = message.type === (message.version === 4 ? ICMP.unreachable : ICMPV6.unreachable);

@@ -65,7 +65,7 @@ export function removeLocalAddress(connection: Connection, address: Uint8Array, 
 }
 
 /** ADD_ADDR from the peer. */
-export function receivedAddAddress(connection: Connection, subflow: Subflow, option: AddAddr, now: number): void {
+export function receivedAddAddress(connection: Connection, option: AddAddr, now: number): void {
   const { host } = connection;
   const isEcho = (option.flags & 1) !== 0;
   if (option.version !== 1) {
@@ -110,7 +110,6 @@ export function receivedAddAddress(connection: Connection, subflow: Subflow, opt
     port: option.port,
     byPeer: true,
   });
-  void subflow;
   if (!connection.closed) connection.pathManager?.onAnnounced(connection, remote, now);
 }
 

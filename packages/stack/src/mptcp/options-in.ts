@@ -51,7 +51,7 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
       takeCapableData(subflow, segment, option, now);
       return true;
     case 'add-addr':
-      receivedAddAddress(connection, subflow, option, now);
+      receivedAddAddress(connection, option, now);
       return !subflow.closed;
     case 'remove-addr':
       receivedRemoveAddress(connection, option.addressIds, now);

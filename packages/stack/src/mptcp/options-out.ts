@@ -18,7 +18,7 @@ export function writeSegmentOptions(
   kind: number,
   record: SendRecord | null,
   position: number,
-  length: number,
+  _length: number,
   view: DataView,
   at: number,
   room: number,
@@ -37,7 +37,7 @@ export function writeSegmentOptions(
     case SEGMENT_KIND.reset:
       return writeReset(subflow, view, at, room);
     case SEGMENT_KIND.data:
-      return writeData(subflow, record!, length, view, at);
+      return writeData(subflow, record!, view, at);
     default:
       return writeAck(subflow, view, at, room, now);
   }
@@ -89,11 +89,10 @@ function writeReset(subflow: Subflow, view: DataView, at: number, room: number):
   return written;
 }
 
-function writeData(subflow: Subflow, record: SendRecord, length: number, view: DataView, at: number): number {
+function writeData(subflow: Subflow, record: SendRecord, view: DataView, at: number): number {
   const { connection } = subflow;
   const mapping = record.tag;
   if (!(mapping instanceof Mapping)) return 0;
-  void length;
   // The first data repeats the keys until the peer is known to have them (RFC 8684 §3.1).
   if (!subflow.joining && connection.active && !connection.confirmed && mapping.position === 1) {
     const option: MptcpOption = {

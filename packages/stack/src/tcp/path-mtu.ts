@@ -25,7 +25,7 @@ export function updateMss(tcb: Tcb): void {
 }
 
 /** Takes an ICMP "too big" for a segment of ours in flight. Returns whether it changed anything. */
-export function reducePathMtu(tcb: Tcb, mtu: number, now: number): boolean {
+export function reducePathMtu(tcb: Tcb, mtu: number): boolean {
   const floor = tcb.ipVersion === 4 ? MIN_MTU_IPV4 : MIN_MTU_IPV6;
   const target = Math.max(mtu, floor);
   if (target >= tcb.pathMtu) return false;
@@ -36,7 +36,6 @@ export function reducePathMtu(tcb: Tcb, mtu: number, now: number): boolean {
     if (record.state === RECORD.inFlight && (record.end - record.position > tcb.mss || tcb.interface.segmentationLimit > 0)) markLost(tcb, record);
   }
   tcb.cwnd = Math.max(tcb.cwnd, 2 * tcb.mss);
-  void now;
   tcb.context.wake(tcb);
   return true;
 }
