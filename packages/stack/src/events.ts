@@ -17,7 +17,8 @@ export type FallbackReason =
   | 'simultaneous-open'
   | 'syn-timeout'
   | 'disabled'
-  | 'checksum-refused';
+  | 'checksum-refused'
+  | 'no-token';
 
 export type StackEvent =
   | { type: 'connection-created'; time: number; connection: number; local: string; remote: string; active: boolean }
@@ -61,6 +62,11 @@ export type StackEvent =
       cwnd: number;
       ssthresh: number;
     }
+  | { type: 'opportunistic-retransmission'; time: number; connection: number; from: number; to: number; position: number; length: number }
+  | { type: 'penalisation'; time: number; connection: number; subflow: number; cwnd: number }
+  | { type: 'version-retry'; time: number; connection: number; refused: number; next: number }
+  | { type: 'listener-created'; time: number; listener: number; address: string | null; port: number }
+  | { type: 'listener-closed'; time: number; listener: number; address: string | null; port: number }
   | { type: 'drop'; time: number; interface: string; reason: string };
 
 export type StackEventType = StackEvent['type'];

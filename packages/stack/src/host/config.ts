@@ -17,7 +17,7 @@ export interface HostOptions {
 
 /** A mistake in a call: a stable code, the offending value and what was expected. */
 export class StackError extends Error {
-  readonly code: 'NO_ROUTE' | 'ADDRESS_IN_USE' | 'NO_PORTS' | 'BAD_ADDRESS_ID' | 'UNKNOWN_CONGESTION';
+  readonly code: 'NO_ROUTE' | 'ADDRESS_IN_USE' | 'NO_PORTS' | 'BAD_ADDRESS_ID' | 'BAD_ENDPOINT' | 'UNKNOWN_CONGESTION';
 
   constructor(code: StackError['code'], message: string) {
     super(message);

@@ -6,42 +6,47 @@
  * After anything that goes in, poll packets until there are none, then events, then the next wake-up.
  * Time is in microseconds from any fixed start, and never runs backwards.
  */
-import { formatAddress, formatEndpoint, PARSED, parsePacket, sameAddress, inPrefix, Segment, FLAG, RESET_REASON } from '@subflow/wire';
+import { formatAddress, formatEndpoint, PARSED, parsePacket, sameAddress, inPrefix, Segment, FLAG } from '@subflow/wire';
 import { ChunkPool } from '../buffers.ts';
 import type { StackEvent } from '../events.ts';
 import { Connection, MODE } from '../mptcp/connection.ts';
 import { DEFAULT_MPTCP_CONFIG } from '../mptcp/config.ts';
 import type { MptcpConfig } from '../mptcp/config.ts';
-import { announceCreated, findCapable, findJoinSyn } from '../mptcp/handshake.ts';
-import { joinHmac, keyMaterial } from '../mptcp/keys.ts';
+import { emptyCounters } from '../mptcp/counters.ts';
+import type { MptcpCounter } from '../mptcp/counters.ts';
+import { announceCreated } from '../mptcp/handshake.ts';
+import { keyMaterial } from '../mptcp/keys.ts';
 import type { KeyMaterial } from '../mptcp/keys.ts';
-import { Lia } from '../mptcp/congestion/lia.ts';
-import type { Endpoint } from '../mptcp/path-manager/types.ts';
+import type { Endpoint, PathManagerFactory } from '../mptcp/path-manager/types.ts';
+import type { SchedulerFactory } from '../mptcp/scheduler/types.ts';
+import type { ServiceType } from '../mptcp/service-type.ts';
 import { Subflow } from '../mptcp/subflow.ts';
-import { VERSION } from '../mptcp/version.ts';
-import { Cubic } from '../tcp/congestion/cubic.ts';
-import { NewReno } from '../tcp/congestion/newreno.ts';
-import type { CongestionControl } from '../tcp/congestion/types.ts';
+import { versionOf } from '../mptcp/version.ts';
+import type { VersionNumber } from '../mptcp/version.ts';
+import type { CongestionControl, CongestionFactory } from '../tcp/congestion/types.ts';
 import { DEFAULT_TCP_CONFIG } from '../tcp/config.ts';
 import type { TcpConfig } from '../tcp/config.ts';
 import { remove } from '../tcp/close.ts';
 import { initialSequence, tupleHash } from '../tcp/isn.ts';
 import { pollSegment } from '../tcp/output.ts';
-import { openActive, openFromCookie, openPassive, segmentArrives } from '../tcp/state-machine.ts';
+import { openActive, segmentArrives } from '../tcp/state-machine.ts';
 import { toSeq } from '../tcp/sequence.ts';
 import { STATE } from '../tcp/state.ts';
-import { checkCookie, makeCookie } from '../tcp/syn-cookie.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import { fireTimers, nextDeadline } from '../tcp/timers.ts';
 import type { TransmitSlot } from '../tcp/transmit-slot.ts';
 import type { TcpContext } from '../tcp/user.ts';
+import { withoutConnection } from './accept.ts';
 import { StackError } from './config.ts';
 import type { Entropy, HostOptions } from './config.ts';
+import { congestionFactory, coupledFactory } from './congestion.ts';
+import type { CoupledFactory } from './congestion.ts';
+import { JoinTable } from './cookies.ts';
 import { Demux } from './demux.ts';
 import { handleIcmp } from './icmp.ts';
 import { Interface } from './interface.ts';
 import type { InterfaceConfig } from './interface.ts';
-import { bareResponse, cookieSynAck } from './stateless.ts';
+import { PeerMemory } from './peer-memory.ts';
 import { TimerTable } from './timer-table.ts';
 
 /** RFC 6056 §3.2's range. */
@@ -60,6 +65,10 @@ export interface Listener {
   readonly address: Uint8Array | null;
   readonly backlog: number;
   readonly multipath: boolean;
+  /** Give out Fast Open cookies and take data on SYNs that bring one (RFC 7413). */
+  readonly fastOpen: boolean;
+  /** Service type of the connections accepted here; null: the host's scheduler. */
+  readonly service: Exclude<ServiceType, 'none'> | null;
   /** Half-open connections. */
   pending: number;
 }
@@ -79,6 +88,22 @@ export interface ConnectOptions {
   localPort?: number;
   /** Offer Multipath TCP; default: the host's setting. */
   multipath?: boolean;
+  /** Versions to offer, the first first; default: the host's setting. */
+  versions?: readonly VersionNumber[];
+  /** `none` is plain TCP; default: the host's scheduler and path manager as they are. */
+  service?: ServiceType;
+  scheduler?: SchedulerFactory;
+  pathManager?: PathManagerFactory;
+  /** Use TCP Fast Open (RFC 7413): data written before the first poll rides on the SYN once a cookie is known. */
+  fastOpen?: boolean;
+}
+
+/** How many subflows and addresses connections may have; changes count at once, also for open connections. */
+export interface Limits {
+  /** Further subflows per connection, both directions together. */
+  subflows: number;
+  /** Announced addresses that may be joined, per connection. */
+  addressesAccepted: number;
 }
 
 export class Host implements TcpContext {
@@ -90,12 +115,20 @@ export class Host implements TcpContext {
   readonly connections = new Map<number, Connection>();
   /** Counters by reason: everything dropped and everything odd. */
   readonly counters = new Map<string, number>();
+  /** Linux's MPTcpExt table, counted as Linux does. */
+  readonly mptcpCounters = emptyCounters();
+  readonly limits: Limits;
+  readonly peers = new PeerMemory();
+  readonly joinTable = new JoinTable();
+  /** Keys cookies, sequence numbers and ports. */
+  readonly secret: Uint8Array;
   traceData: boolean;
   private readonly routes: Route[] = [];
   private readonly entropy: Entropy;
-  private readonly secret: Uint8Array;
   private readonly demux = new Demux();
   private readonly listeners: Listener[] = [];
+  private readonly congestion: CongestionFactory;
+  private readonly coupled: CoupledFactory | null;
   private readonly tokens = new Map<number, Connection>();
   private readonly timers = new TimerTable<Tcb | Connection>();
   private readonly segment = new Segment();
@@ -110,7 +143,6 @@ export class Host implements TcpContext {
   private portOffset = 0;
   private challengeBudget = 0;
   private challengeSecond = -1;
-  private readonly addressIds = new Map<string, number>();
 
   constructor(options: HostOptions) {
     this.tcp = { ...DEFAULT_TCP_CONFIG, ...options.tcp };
@@ -120,7 +152,9 @@ export class Host implements TcpContext {
     this.eventLimit = options.eventLimit ?? 1_000_000;
     this.secret = new Uint8Array(32);
     for (let i = 0; i < 32; i += 4) new DataView(this.secret.buffer).setInt32(i, this.entropy() | 0);
-    this.makeCongestion(null);
+    this.limits = { subflows: this.mptcp.maxSubflows, addressesAccepted: this.mptcp.maxAddressesAccepted };
+    this.congestion = congestionFactory(this.tcp.congestion);
+    this.coupled = coupledFactory(this.mptcp.coupled);
   }
 
   /** Adds an interface, with routes to the networks of its addresses. */
@@ -135,24 +169,63 @@ export class Host implements TcpContext {
     this.routes.push({ prefix, bits, interface: through });
   }
 
-  /** Adds an endpoint for the path manager; returns its id. Throws {@link StackError} `BAD_ADDRESS_ID`. */
-  addEndpoint(endpoint: Partial<Endpoint> & { address: Uint8Array }): number {
-    const id = endpoint.id ?? this.endpoints.reduce((highest, other) => Math.max(highest, other.id), 0) + 1;
+  /** Adds an endpoint for the path manager, also while connections are up; returns its id. Throws {@link StackError} `BAD_ADDRESS_ID`. */
+  addEndpoint(endpoint: Partial<Endpoint> & { address: Uint8Array }, now?: number): number {
+    // An implicit endpoint becomes a real one and keeps its id, under which peers know it.
+    const implicit = this.endpoints.findIndex((other) => other.implicit && sameAddress(other.address, endpoint.address));
+    const id = endpoint.id ?? (implicit >= 0 ? this.endpoints[implicit]!.id : this.freeAddressId());
+    if (implicit >= 0) this.endpoints.splice(implicit, 1);
     if (id < 1 || id > 255 || this.endpoints.some((other) => other.id === id))
       throw new StackError('BAD_ADDRESS_ID', `address id ${id} is taken or outside 1 to 255`);
-    this.endpoints.push({
-      id,
-      address: endpoint.address,
-      port: endpoint.port ?? null,
-      subflow: endpoint.subflow ?? false,
-      signal: endpoint.signal ?? false,
-      backup: endpoint.backup ?? false,
-    });
+    const flags = { subflow: false, signal: false, backup: false, fullmesh: false, laminar: false, implicit: false };
+    const added: Endpoint = { ...flags, port: null, device: null, ...endpoint, id };
+    if (added.port !== null && !added.signal)
+      throw new StackError('BAD_ENDPOINT', `endpoint ${id} has port ${added.port} but not the flag signal; only announced ports make sense`);
+    if (added.signal && added.fullmesh) throw new StackError('BAD_ENDPOINT', `endpoint ${id} has both signal and fullmesh; expected one of them`);
+    this.endpoints.push(added);
+    if (now !== undefined) for (const connection of [...this.connections.values()]) connection.endpointAdded(added, now);
     return id;
   }
 
+  private freeAddressId(): number {
+    let id = 1;
+    while (this.endpoints.some((other) => other.id === id)) id++;
+    return id;
+  }
+
+  /** Takes an endpoint away: it is withdrawn from every connection (RFC 8684 §3.4.2). Returns whether it was there. Id 0: the initial addresses. */
+  removeEndpoint(id: number, now: number): boolean {
+    const index = this.endpoints.findIndex((other) => other.id === id);
+    if (index < 0 && id !== 0) return false;
+    const removed = index < 0 ? null : this.endpoints.splice(index, 1)[0]!;
+    for (const connection of [...this.connections.values()]) connection.endpointRemoved(removed, now);
+    return true;
+  }
+
+  /** Sets or clears the flags backup and fullmesh of an endpoint, for open connections too. Returns whether it is there. */
+  changeEndpoint(id: number, change: { backup?: boolean; fullmesh?: boolean }, now: number): boolean {
+    const endpoint = this.endpoints.find((other) => other.id === id);
+    if (endpoint === undefined) return false;
+    Object.assign(endpoint, change);
+    for (const connection of [...this.connections.values()]) connection.endpointChanged(endpoint, now);
+    return true;
+  }
+
+  /** Changes the limits; path managers use what has become possible. */
+  setLimits(limits: Partial<Limits>, now: number): void {
+    Object.assign(this.limits, limits);
+    for (const connection of [...this.connections.values()]) connection.pathManager?.onLimitsChanged?.(connection, now);
+  }
+
   /** Accepts connections to a port. Throws {@link StackError} `ADDRESS_IN_USE`. */
-  listen(options: { port: number; address?: Uint8Array; backlog?: number; multipath?: boolean }): Listener {
+  listen(options: {
+    port: number;
+    address?: Uint8Array;
+    backlog?: number;
+    multipath?: boolean;
+    fastOpen?: boolean;
+    service?: Exclude<ServiceType, 'none'>;
+  }): Listener {
     const address = options.address ?? null;
     const clash = this.listeners.find(
       (other) => other.port === options.port && (other.address === null || address === null || sameAddress(other.address, address)),
@@ -164,27 +237,59 @@ export class Host implements TcpContext {
       address,
       backlog: options.backlog ?? DEFAULT_BACKLOG,
       multipath: options.multipath ?? this.mptcp.enabled,
+      fastOpen: options.fastOpen ?? false,
+      service: options.service ?? null,
       pending: 0,
     };
     this.listeners.push(listener);
+    this.emit({ type: 'listener-created', time: 0, listener: listener.id, address: address === null ? null : formatAddress(address), port: options.port });
     return listener;
   }
 
   /** Stops listening; established connections stay. */
   unlisten(listener: Listener): void {
     const index = this.listeners.indexOf(listener);
-    if (index >= 0) this.listeners.splice(index, 1);
+    if (index < 0) return;
+    this.listeners.splice(index, 1);
+    this.emit({
+      type: 'listener-closed',
+      time: 0,
+      listener: listener.id,
+      address: listener.address === null ? null : formatAddress(listener.address),
+      port: listener.port,
+    });
   }
 
   /** Opens a connection. Throws {@link StackError} `NO_ROUTE` or `NO_PORTS`. */
   connect(options: ConnectOptions, now: number): Connection {
     const local = options.local ?? this.sourceFor(options.remote);
     if (local === null) throw new StackError('NO_ROUTE', `no route to ${formatAddress(options.remote)}; expected an interface that is up and reaches it`);
-    const multipath = options.multipath ?? this.mptcp.enabled;
+    let multipath = (options.multipath ?? this.mptcp.enabled) && options.service !== 'none';
+    if (multipath && this.peers.isBlackHole(options.remote, options.port, now)) {
+      // SYNs with MP_CAPABLE vanished on the way to this destination a while ago.
+      this.mib('MPCapableSYNTXDisabled');
+      multipath = false;
+    }
     const localPort = options.localPort ?? this.freePort(local, options.remote, options.port);
     const connection = new Connection(this, this.nextConnectionId++, true, -1, localPort, options.remote, options.port, multipath);
-    if (multipath) connection.local = this.freshKey(connection);
-    else connection.fallbackReason = 'disabled';
+    if (options.service !== undefined && options.service !== 'none') connection.service = options.service;
+    if (options.scheduler !== undefined) connection.schedulerFactory = options.scheduler;
+    if (options.pathManager !== undefined) connection.pathManagerFactory = options.pathManager;
+    connection.initialLocal = local;
+    if (multipath) {
+      const versions = options.versions ?? this.mptcp.versions;
+      const known = this.peers.version(options.remote, options.port, now);
+      // A destination that answered an older version lately is asked for that one at once (RFC 8684 §3.1).
+      connection.offers = known !== null && versions.includes(known) ? versions.slice(versions.indexOf(known)) : versions;
+      connection.version = versionOf(connection.offers[0] ?? 1);
+      connection.local = this.freshKey(connection);
+      if (connection.local === null) {
+        connection.mode = MODE.tcp;
+        connection.fallbackReason = 'no-token';
+      }
+    } else {
+      connection.fallbackReason = 'disabled';
+    }
     const subflow = new Subflow(connection, connection.nextSubflowId++, true, false, 0, 0, false);
     const tcb = this.attachSubflow(subflow, local, localPort, options.remote, options.port, now);
     if (tcb === null) {
@@ -192,6 +297,11 @@ export class Host implements TcpContext {
       throw new StackError('NO_ROUTE', `no interface that is up has ${formatAddress(local)} and reaches ${formatAddress(options.remote)}`);
     }
     connection.subflows.push(subflow);
+    if (options.fastOpen === true) {
+      const known = this.peers.cookie(options.remote, options.port);
+      tcb.fastOpen = { cookie: known?.cookie ?? new Uint8Array(0), sent: 0 };
+      if (known !== null) tcb.peerMss = known.mss;
+    }
     this.connections.set(connection.id, connection);
     this.emit({
       type: 'connection-created',
@@ -228,7 +338,7 @@ export class Host implements TcpContext {
       }
       remove(tcb, 'normal', now);
     }
-    this.withoutConnection(through, segment, now);
+    withoutConnection(this, through, segment, now);
   }
 
   /** Fires every timer that is due. */
@@ -321,10 +431,11 @@ export class Host implements TcpContext {
   }
 
   /** The longest-prefix route, only through interfaces that have `local` when given. */
-  routeTo(remote: Uint8Array, local: Uint8Array | null): Route | null {
+  routeTo(remote: Uint8Array, local: Uint8Array | null, device: string | null = null): Route | null {
     let best: Route | null = null;
     for (const route of this.routes) {
       if (!route.interface.up || !inPrefix(remote, route.prefix, route.bits)) continue;
+      if (device !== null && route.interface.name !== device) continue;
       if (local !== null && !route.interface.addresses.some((own) => sameAddress(own.address, local))) continue;
       if (best === null || route.bits > best.bits) best = route;
     }
@@ -351,6 +462,11 @@ export class Host implements TcpContext {
     this.events.push(event);
   }
 
+  /** Counts in Linux's MPTcpExt table. */
+  mib(counter: MptcpCounter, by = 1): void {
+    this.mptcpCounters[counter] += by;
+  }
+
   count(reason: string): void {
     this.counters.set(reason, (this.counters.get(reason) ?? 0) + 1);
   }
@@ -363,12 +479,20 @@ export class Host implements TcpContext {
   addressIdOf(address: Uint8Array): number {
     const endpoint = this.endpoints.find((other) => sameAddress(other.address, address));
     if (endpoint !== undefined) return endpoint.id;
-    const key = formatAddress(address);
-    const known = this.addressIds.get(key);
-    if (known !== undefined) return known;
     let id = 255;
-    while (id > 1 && (this.endpoints.some((other) => other.id === id) || [...this.addressIds.values()].includes(id))) id--;
-    this.addressIds.set(key, id);
+    while (id > 1 && this.endpoints.some((other) => other.id === id)) id--;
+    this.endpoints.push({
+      id,
+      address,
+      port: null,
+      subflow: false,
+      signal: false,
+      backup: false,
+      fullmesh: false,
+      laminar: false,
+      implicit: true,
+      device: null,
+    });
     return id;
   }
 
@@ -391,6 +515,10 @@ export class Host implements TcpContext {
       this.challengeBudget = this.tcp.challengeAckLimit;
     }
     return this.challengeBudget-- > 0;
+  }
+
+  fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void {
+    this.peers.rememberCookie(tcb.remote, tcb.remotePort, cookie, tcb.peerMss);
   }
 
   removed(tcb: Tcb): void {
@@ -419,12 +547,24 @@ export class Host implements TcpContext {
   }
 
   /** Makes the control block of a subflow and files it. Null without a route from `local`. */
-  attachSubflow(subflow: Subflow, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, now: number): Tcb | null {
-    const route = this.routeTo(remote, local);
+  attachSubflow(
+    subflow: Subflow,
+    local: Uint8Array,
+    localPort: number,
+    remote: Uint8Array,
+    remotePort: number,
+    now: number,
+    device: string | null = null,
+  ): Tcb | null {
+    const route = this.routeTo(remote, local, device);
     if (route === null) return null;
     const port = localPort === 0 ? this.freePort(local, remote, remotePort) : localPort;
     if (this.demux.findTuple(local, port, remote, remotePort) !== null) return null;
     return this.makeTcb(subflow, route.interface, local, port, remote, remotePort, now);
+  }
+
+  hasAddress(address: Uint8Array): boolean {
+    return this.interfaces.some((own) => own.addresses.some((known) => sameAddress(known.address, address)));
   }
 
   accepted(connection: Connection, now: number): void {
@@ -461,20 +601,8 @@ export class Host implements TcpContext {
     this.emit({ type: 'drop', time: now, interface: through.name, reason });
   }
 
-  private rescheduleTcb(tcb: Tcb): void {
-    this.timers.file(tcb, nextDeadline(tcb));
-  }
-
-  private makeTcb(
-    subflow: Subflow,
-    through: Interface,
-    local: Uint8Array,
-    localPort: number,
-    remote: Uint8Array,
-    remotePort: number,
-    now: number,
-    iss?: number,
-  ): Tcb {
+  /** Makes and files a control block. */
+  makeTcb(subflow: Subflow, through: Interface, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, now: number, iss?: number): Tcb {
     const initial = iss ?? initialSequence(this.secret, local, localPort, remote, remotePort, now);
     const tcb = new Tcb(this, subflow, through, local, localPort, remote, remotePort, initial, this.makeCongestion(subflow.connection));
     tcb.tsOffset = tupleHash(this.secret, local, 0, remote, 0, 1);
@@ -484,27 +612,42 @@ export class Host implements TcpContext {
     return tcb;
   }
 
-  private makeCongestion(connection: Connection | null): CongestionControl {
-    if (this.mptcp.coupled === 'lia' && connection !== null && connection.mode === MODE.mptcp) return new Lia(connection);
-    switch (this.tcp.congestion) {
-      case 'cubic':
-        return new Cubic();
-      case 'newreno':
-        return new NewReno();
-      default:
-        throw new StackError('UNKNOWN_CONGESTION', `unknown congestion controller "${this.tcp.congestion}"; expected cubic or newreno`);
-    }
+  private makeCongestion(connection: Connection): CongestionControl {
+    return this.coupled !== null && connection.mode === MODE.mptcp ? this.coupled(connection) : this.congestion();
   }
 
-  /** A key whose token no other connection uses (RFC 8684 §3.1). */
-  private freshKey(connection: Connection): KeyMaterial | null {
+  /** A key whose token no other connection of this host uses (RFC 8684 §3.1); null when several tries found none. */
+  freshKey(connection: Connection): KeyMaterial | null {
     for (let i = 0; i < KEY_TRIES; i++) {
-      const key = keyMaterial(this.random32(), this.random32());
-      if (this.tokens.has(key.token)) continue;
-      this.tokens.set(key.token, connection);
-      return key;
+      const key = this.claimKey(connection, this.random32(), this.random32());
+      if (key !== null) return key;
     }
+    this.mib('MPFallbackTokenInit');
     return null;
+  }
+
+  /** The material of a given key, if its token is free. */
+  claimKey(connection: Connection, high: number, low: number): KeyMaterial | null {
+    const key = keyMaterial(high, low, connection.version);
+    if (this.tokens.has(key.token) || this.tokens.size >= this.mptcp.maxTokens) return null;
+    this.tokens.set(key.token, connection);
+    return key;
+  }
+
+  connectionOfToken(token: number): Connection | undefined {
+    return this.tokens.get(token);
+  }
+
+  listenerFor(local: Uint8Array, port: number): Listener | null {
+    return this.listeners.find((other) => other.port === port && (other.address === null || sameAddress(other.address, local))) ?? null;
+  }
+
+  nextConnection(): number {
+    return this.nextConnectionId++;
+  }
+
+  private rescheduleTcb(tcb: Tcb): void {
+    this.timers.file(tcb, nextDeadline(tcb));
   }
 
   /** RFC 6056 §3.3.3: a keyed hash of the remote end plus a counter. */
@@ -515,140 +658,6 @@ export class Host implements TcpContext {
       if (this.demux.findTuple(local, port, remote, remotePort) === null) return port;
     }
     throw new StackError('NO_PORTS', `all ${EPHEMERAL_COUNT} ephemeral ports to ${formatEndpoint(remote, remotePort)} are in use`);
-  }
-
-  /** A segment that belongs to no connection (RFC 9293 §3.10.7.1, §3.10.7.2). */
-  private withoutConnection(through: Interface, segment: Segment, now: number): void {
-    const local = addressOf(segment, false);
-    if (!this.interfaces.some((own) => own.addresses.some((known) => sameAddress(known.address, local)))) {
-      this.drop(through, 'ip-not-for-us', now);
-      return;
-    }
-    if ((segment.flags & FLAG.rst) !== 0) {
-      this.drop(through, 'tcp-reset-without-connection', now);
-      return;
-    }
-    const isSyn = (segment.flags & (FLAG.syn | FLAG.ack)) === FLAG.syn;
-    const join = isSyn ? findJoinSyn(segment) : null;
-    if (join !== null && findCapable(segment) === null && this.mptcp.enabled) {
-      this.acceptJoin(through, segment, local, join, now);
-      return;
-    }
-    const listener = this.listeners.find((other) => other.port === segment.destinationPort && (other.address === null || sameAddress(other.address, local)));
-    if (listener === undefined) {
-      this.refuse(through, segment, 'tcp-no-listener', -1, now);
-    } else if (isSyn) {
-      this.acceptSyn(through, segment, local, listener, now);
-    } else {
-      this.acceptCookie(through, segment, local, listener, now);
-    }
-  }
-
-  private acceptSyn(through: Interface, segment: Segment, local: Uint8Array, listener: Listener, now: number): void {
-    const remote = addressOf(segment, true);
-    if (listener.pending >= listener.backlog) {
-      this.count('tcp-syn-cookie-sent');
-      const mss = segment.mss > 0 ? segment.mss : 536;
-      const isn = makeCookie(this.secret, local, segment.destinationPort, remote, segment.sourcePort, segment.seq, mss, now);
-      this.sendRaw(through, cookieSynAck(segment, isn, through.mtu - (segment.ipVersion === 4 ? 40 : 60)));
-      return;
-    }
-    const option = listener.multipath ? findCapable(segment) : null;
-    // Not with a join option beside it, and only with the algorithm we speak (RFC 8684 §3.1).
-    const capable = option !== null && option.senderKey === null && option.version >= VERSION && (option.flags & 1) !== 0 && findJoinSyn(segment) === null;
-    const connection = this.passiveConnection(listener, segment, remote, capable);
-    if (capable && connection.local !== null) {
-      if ((option.flags & 0x80) !== 0) connection.checksum = true;
-      connection.peerDeniesJoin = (option.flags & 0x20) !== 0;
-    }
-    const subflow = new Subflow(connection, connection.nextSubflowId++, false, false, 0, 0, false);
-    const tcb = this.makeTcb(subflow, through, local, segment.destinationPort, remote, segment.sourcePort, now);
-    connection.subflows.push(subflow);
-    listener.pending++;
-    this.announcePassive(connection, subflow, now);
-    openPassive(tcb, segment, now);
-    this.rescheduleTcb(tcb);
-  }
-
-  private acceptCookie(through: Interface, segment: Segment, local: Uint8Array, listener: Listener, now: number): void {
-    const remote = addressOf(segment, true);
-    const isn = (segment.ack - 1) | 0;
-    const mss =
-      (segment.flags & FLAG.ack) === 0
-        ? -1
-        : checkCookie(this.secret, local, segment.destinationPort, remote, segment.sourcePort, (segment.seq - 1) | 0, isn, now);
-    if (mss < 0) {
-      this.refuse(through, segment, 'tcp-no-connection', -1, now);
-      return;
-    }
-    this.count('tcp-syn-cookie-accepted');
-    const connection = this.passiveConnection(listener, segment, remote, false);
-    const subflow = new Subflow(connection, connection.nextSubflowId++, false, false, 0, 0, false);
-    const tcb = this.makeTcb(subflow, through, local, segment.destinationPort, remote, segment.sourcePort, now, isn);
-    connection.subflows.push(subflow);
-    listener.pending++;
-    this.announcePassive(connection, subflow, now);
-    openFromCookie(tcb, segment, mss, now);
-    if (tcb.state !== STATE.closed) this.rescheduleTcb(tcb);
-  }
-
-  private acceptJoin(through: Interface, segment: Segment, local: Uint8Array, join: NonNullable<ReturnType<typeof findJoinSyn>>, now: number): void {
-    const connection = this.tokens.get(join.token | 0);
-    if (connection === undefined || connection.mode !== MODE.mptcp || connection.remote === null) {
-      this.refuse(through, segment, 'mptcp-join-token', RESET_REASON.mptcp, now);
-      return;
-    }
-    if (!connection.open || connection.subflows.length > this.mptcp.maxSubflows) {
-      this.refuse(through, segment, 'mptcp-join-limit', RESET_REASON.prohibited, now);
-      return;
-    }
-    const remote = addressOf(segment, true);
-    const subflow = new Subflow(connection, connection.nextSubflowId++, false, true, this.idOfJoined(connection, local), join.addressId, false);
-    subflow.remoteBackup = (join.flags & 1) !== 0;
-    subflow.remoteNonce = join.nonce | 0;
-    subflow.localNonce = this.random32();
-    subflow.hmac = joinHmac(connection.local!, connection.remote, subflow.localNonce, subflow.remoteNonce);
-    const tcb = this.makeTcb(subflow, through, local, segment.destinationPort, remote, segment.sourcePort, now);
-    connection.subflows.push(subflow);
-    announceCreated(subflow, now);
-    openPassive(tcb, segment, now);
-    this.rescheduleTcb(tcb);
-  }
-
-  /** Our id for the address a join came to: that of the initial subflow is 0 (RFC 8684 §3.2). */
-  private idOfJoined(connection: Connection, local: Uint8Array): number {
-    return connection.initialLocal !== null && sameAddress(connection.initialLocal, local) ? 0 : this.addressIdOf(local);
-  }
-
-  private passiveConnection(listener: Listener, segment: Segment, remote: Uint8Array, capable: boolean): Connection {
-    const connection = new Connection(this, this.nextConnectionId++, false, listener.id, segment.destinationPort, remote, segment.sourcePort, capable);
-    connection.initialLocal = addressOf(segment, false);
-    if (capable) {
-      connection.local = this.freshKey(connection);
-      if (connection.local === null) connection.mode = MODE.tcp;
-    }
-    if (connection.mode === MODE.tcp) connection.fallbackReason = listener.multipath ? 'peer-not-capable' : 'disabled';
-    this.connections.set(connection.id, connection);
-    return connection;
-  }
-
-  private announcePassive(connection: Connection, subflow: Subflow, now: number): void {
-    const { tcb } = subflow;
-    this.emit({
-      type: 'connection-created',
-      time: now,
-      connection: connection.id,
-      local: formatEndpoint(tcb.local, tcb.localPort),
-      remote: formatEndpoint(tcb.remote, tcb.remotePort),
-      active: false,
-    });
-    announceCreated(subflow, now);
-  }
-
-  /** RST for a segment without a connection, with MP_TCPRST when `reason` is not negative (RFC 8684 §3.2, §3.6). */
-  private refuse(through: Interface, segment: Segment, counter: string, reason: number, now: number): void {
-    this.drop(through, counter, now);
-    this.sendRaw(through, bareResponse(segment, reason));
   }
 }
 
@@ -665,8 +674,3 @@ const PARSE_REASONS: readonly string[] = [
   'tcp-checksum',
   'tcp-options',
 ];
-
-function addressOf(segment: Segment, source: boolean): Uint8Array {
-  const at = segment.ipOffset + (segment.ipVersion === 4 ? (source ? 12 : 16) : source ? 8 : 24);
-  return segment.bytes.slice(at, at + (segment.ipVersion === 4 ? 4 : 16));
-}

@@ -3,7 +3,7 @@ import { formatAddress, sameAddress } from '@subflow/wire';
 import type { AddAddr } from '@subflow/wire';
 import { earlier } from '../tcp/timers.ts';
 import { addAddressHmac, sameBytes } from './keys.ts';
-import { MODE } from './connection.ts';
+import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { resetSubflow } from './close.ts';
 import { reinjectSubflow } from './reinjection.ts';
@@ -21,6 +21,8 @@ export interface RemoteAddress {
 export interface PendingAnnouncement {
   kind: 'add' | 'echo' | 'remove';
   id: number;
+  /** All ids of a removal. */
+  ids: readonly number[];
   address: Uint8Array | null;
   port: number | null;
   /** Transmissions so far. */
@@ -30,12 +32,17 @@ export interface PendingAnnouncement {
 
 /** More announcements than this are not queued: a peer cannot make us answer without bound. */
 const MAX_PENDING = 64;
-/** Times a REMOVE_ADDR is sent: it is never acknowledged. */
-const REMOVE_TRIES = 2;
+/** Times a REMOVE_ADDR is sent, and an ADD_ADDR of version 0: neither is ever acknowledged. */
+const BLIND_TRIES = 2;
+/** REMOVE_ADDR of this many ids fits beside timestamps and DATA_ACK. */
+const MAX_REMOVED_TOGETHER = 9;
 
 export function announceAddress(connection: Connection, id: number, address: Uint8Array, port: number | null, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
-  push(connection, { kind: 'add', id, address, port, tries: 0, nextAt: now }, now);
+  if (port !== null) (connection.announcedPorts ??= new Set()).add(port);
+  // Announced again: starts over (RFC 8684 §3.4.1: to trigger a new connection attempt).
+  connection.announcements = connection.announcements?.filter((other) => other.kind !== 'add' || other.id !== id) ?? null;
+  push(connection, { kind: 'add', id, ids: [], address, port, tries: 0, nextAt: now }, now);
   connection.host.emit({
     type: 'address-announced',
     time: now,
@@ -47,60 +54,84 @@ export function announceAddress(connection: Connection, id: number, address: Uin
   });
 }
 
-/** REMOVE_ADDR on the subflows that stay, resets on those that go. */
+/** Withdraws what this address was known as: the ids of its subflows and endpoints. */
 export function removeLocalAddress(connection: Connection, address: Uint8Array, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
-  const affected = connection.subflows.filter((subflow) => sameAddress(subflow.tcb.local, address));
-  const ids = new Set(affected.map((subflow) => subflow.localId));
-  for (const endpoint of connection.host.endpoints) if (sameAddress(endpoint.address, address)) ids.add(endpoint.id);
-  connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || !ids.has(pending.id)) ?? null;
-  for (const subflow of affected) {
+  const ids = new Set<number>();
+  for (const subflow of connection.subflows) if (sameAddress(subflow.tcb.local, address)) ids.add(subflow.localId);
+  for (const endpoint of connection.host.endpoints) if (!endpoint.implicit && sameAddress(endpoint.address, address)) ids.add(endpoint.id);
+  withdrawIds(connection, [...ids], now);
+}
+
+/** REMOVE_ADDR on the subflows that stay, resets on those that go (RFC 8684 §3.4.2). */
+export function withdrawIds(connection: Connection, addressIds: readonly number[], now: number): void {
+  if (connection.mode !== MODE.mptcp || connection.phase === PHASE.closed || addressIds.length === 0) return;
+  connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || !addressIds.includes(pending.id)) ?? null;
+  for (const subflow of connection.subflows.filter((one) => addressIds.includes(one.localId))) {
     reinjectSubflow(subflow, 'closed', now);
     resetSubflow(subflow, RESET_REASON.unspecified, false, now);
   }
-  for (const id of ids) {
-    push(connection, { kind: 'remove', id, address: null, port: null, tries: 0, nextAt: now }, now);
-    connection.host.emit({ type: 'address-removed', time: now, connection: connection.id, addressId: id, byPeer: false });
+  if ((connection.phase as number) === PHASE.closed) return;
+  for (let i = 0; i < addressIds.length; i += MAX_REMOVED_TOGETHER) {
+    const ids = addressIds.slice(i, i + MAX_REMOVED_TOGETHER);
+    push(connection, { kind: 'remove', id: ids[0]!, ids, address: null, port: null, tries: 0, nextAt: now }, now);
   }
+  for (const id of addressIds) connection.host.emit({ type: 'address-removed', time: now, connection: connection.id, addressId: id, byPeer: false });
 }
 
 /** ADD_ADDR from the peer. */
 export function receivedAddAddress(connection: Connection, option: AddAddr, now: number): void {
   const { host } = connection;
-  const isEcho = (option.flags & 1) !== 0;
-  if (option.version !== 1) {
+  const { version } = connection;
+  if (option.version !== version.number) {
     host.count('mptcp-add-addr-version');
+    host.mib('AddAddrDrop');
     return;
   }
-  if (isEcho) {
+  if (version.authenticatesAddresses && (option.flags & 1) !== 0) {
+    host.mib('EchoAdd');
     const before = connection.announcements?.length ?? 0;
     connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || pending.id !== option.addressId) ?? null;
     if ((connection.announcements?.length ?? 0) < before)
       host.emit({ type: 'address-echoed', time: now, connection: connection.id, addressId: option.addressId });
     return;
   }
-  const expected = addAddressHmac(connection.remote!, connection.local!, option.addressId, option.address, option.port ?? 0);
-  if (option.hmac === null || !sameBytes(expected, option.hmac)) {
-    host.count('mptcp-add-addr-hmac');
-    return;
+  if (version.authenticatesAddresses) {
+    const expected = addAddressHmac(connection.remote!, connection.local!, option.addressId, option.address, option.port ?? 0);
+    if (option.hmac === null || !sameBytes(expected, option.hmac)) {
+      host.count('mptcp-add-addr-hmac');
+      host.mib('AddAddrDrop');
+      return;
+    }
+    push(connection, { kind: 'echo', id: option.addressId, ids: [], address: option.address, port: option.port, tries: 0, nextAt: now }, now);
   }
-  push(connection, { kind: 'echo', id: option.addressId, address: option.address, port: option.port, tries: 0, nextAt: now }, now);
+  host.mib('AddAddr');
+  if (option.port !== null) host.mib('PortAdd');
   connection.remoteAddresses ??= [];
   const known = connection.remoteAddresses.find((remote) => remote.id === option.addressId);
   if (known !== undefined && !sameAddress(known.address, option.address)) {
     // An id may not change its address without a removal (RFC 8684 §3.4.1).
     host.count('mptcp-add-addr-id-in-use');
+    host.mib('AddAddrDrop');
     return;
   }
-  if (known !== undefined && known.port === option.port) return;
-  if (connection.acceptedAddresses >= host.mptcp.maxAddressesAccepted) {
+  if (known !== undefined && known.port === option.port) {
+    // Announced again: the peer wants another attempt (RFC 8684 §3.4.1), but a mere repetition must not start a second one.
+    if (!connection.closed && !connection.subflows.some((one) => one.remoteId === known.id)) connection.pathManager?.onAnnounced?.(connection, known, now);
+    return;
+  }
+  if (known === undefined && connection.acceptedAddresses >= host.limits.addressesAccepted) {
     host.count('mptcp-add-addr-limit');
+    host.mib('AddAddrDrop');
     return;
   }
   const remote: RemoteAddress = { id: option.addressId, address: option.address, port: option.port };
-  if (known !== undefined) known.port = option.port;
-  else connection.remoteAddresses.push(remote);
-  connection.acceptedAddresses++;
+  if (known !== undefined) {
+    known.port = option.port;
+  } else {
+    connection.remoteAddresses.push(remote);
+    connection.acceptedAddresses++;
+  }
   host.emit({
     type: 'address-announced',
     time: now,
@@ -110,7 +141,7 @@ export function receivedAddAddress(connection: Connection, option: AddAddr, now:
     port: option.port,
     byPeer: true,
   });
-  if (!connection.closed) connection.pathManager?.onAnnounced(connection, remote, now);
+  if (!connection.closed) connection.pathManager?.onAnnounced?.(connection, remote, now);
 }
 
 /** REMOVE_ADDR from the peer: probe what uses it, close what does not answer (RFC 8684 §3.4.2). */
@@ -118,12 +149,18 @@ export function receivedRemoveAddress(connection: Connection, ids: readonly numb
   for (const id of ids) {
     const known = connection.remoteAddresses?.some((remote) => remote.id === id) ?? false;
     const affected = connection.subflows.filter((subflow) => subflow.remoteId === id);
-    if (!known && affected.length === 0) continue;
+    if (!known && affected.length === 0) {
+      // An unknown id is silently ignored (RFC 8684 §3.4.2).
+      connection.host.mib('RmAddrDrop');
+      continue;
+    }
+    connection.host.mib('RmAddr');
     if (known) {
       connection.remoteAddresses = connection.remoteAddresses!.filter((remote) => remote.id !== id);
       connection.acceptedAddresses--;
     }
     connection.host.emit({ type: 'address-removed', time: now, connection: connection.id, addressId: id, byPeer: true });
+    connection.pathManager?.onRemoved?.(connection, id, now);
     for (const subflow of affected) {
       if (subflow.condemnedAt !== 0) continue;
       subflow.condemnedAt = now + 3 * Math.max(subflow.tcb.rto, connection.host.tcp.minRto);
@@ -143,11 +180,9 @@ export function takeAnnouncement(connection: Connection, room: number, now: numb
     pending.tries++;
     const last =
       pending.kind === 'echo' ||
-      (pending.kind === 'remove' && pending.tries >= REMOVE_TRIES) ||
-      (pending.kind === 'add' && pending.tries > connection.host.mptcp.addAddressTries);
+      pending.tries >= (pending.kind === 'remove' || !connection.version.authenticatesAddresses ? BLIND_TRIES : connection.host.mptcp.addAddressTries);
     if (last) {
       connection.announcements = list.length === 1 ? null : list.filter((other) => other !== pending);
-      if (pending.kind === 'add') return null;
     } else {
       pending.nextAt = now + connection.host.mptcp.addAddressTimeout * 2 ** (pending.tries - 1);
     }
@@ -186,17 +221,20 @@ export function repeatAnnouncements(connection: Connection, now: number): void {
 
 /** Bytes on the wire, padded to four. */
 export function announcementLength(pending: PendingAnnouncement): number {
-  if (pending.kind === 'remove') return 4;
+  if (pending.kind === 'remove') return (3 + pending.ids.length + 3) & ~3;
   const length = 4 + pending.address!.length + (pending.port === null ? 0 : 2) + (pending.kind === 'add' ? 8 : 0);
   return (length + 3) & ~3;
 }
 
 function push(connection: Connection, pending: PendingAnnouncement, now: number): void {
   connection.announcements ??= [];
-  const same = connection.announcements.some((other) => other.kind === pending.kind && other.id === pending.id);
+  const same = connection.announcements.some(
+    (other) => other.kind === pending.kind && other.id === pending.id && (pending.kind !== 'remove' || other.ids.length === pending.ids.length),
+  );
   if (same) return;
   if (connection.announcements.length >= MAX_PENDING) {
     connection.host.count('mptcp-announcements-full');
+    connection.host.mib(pending.kind === 'add' ? 'AddAddrTxDrop' : pending.kind === 'echo' ? 'EchoAddTxDrop' : 'RmAddrTxDrop');
     return;
   }
   connection.announcements.push(pending);

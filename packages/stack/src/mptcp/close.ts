@@ -10,6 +10,8 @@ import type { Subflow } from './subflow.ts';
 /** Subflows get this long to finish their FIN exchanges after both DATA_FINs are acknowledged. */
 const LINGER = 10_000_000;
 const MIN_FIN_INTERVAL = 200_000;
+/** RFC 8684 §3.5 recommends three retransmissions of MP_FASTCLOSE. */
+const FASTCLOSE_TRIES = 3;
 
 /** The application has finished writing. */
 export function afterShutdown(connection: Connection, now: number): void {
@@ -68,6 +70,8 @@ export function closed(connection: Connection, reason: CloseReason, now: number)
   if (connection.phase === PHASE.closed) return;
   connection.phase = PHASE.closed;
   connection.closeReason = reason;
+  if (connection.mode === MODE.mptcp && connection.wasOpen) connection.host.mib('MPCurrEstab', -1);
+  connection.pathManager?.onClosed?.(connection, now);
   connection.finAt = connection.dataRetransmitAt = connection.silenceAt = 0;
   connection.reinjections = null;
   connection.outOfOrder = null;
@@ -79,10 +83,26 @@ export function closed(connection: Connection, reason: CloseReason, now: number)
   connection.reschedule();
 }
 
-/** Fast close: every subflow is reset, with MP_FASTCLOSE (option R of RFC 8684 §3.5). */
+/** Fast close (RFC 8684 §3.5): option R, MP_FASTCLOSE on a RST of every subflow; or option A, on an ACK of one that the peer answers with a RST. */
 export function abortConnection(connection: Connection, reason: CloseReason, now: number): void {
   if (connection.phase === PHASE.closed) return;
   const subflows = connection.subflows.slice();
+  const asks =
+    connection.mode === MODE.mptcp && connection.remote !== null && (connection.host.mptcp.fastclose === 'ack' || !connection.version.explainsResets);
+  const asked = asks ? subflows.find((one) => one.established && !one.stale) : undefined;
+  if (asked !== undefined) {
+    asked.fastclose = true;
+    closed(connection, reason, now);
+    for (const subflow of subflows) {
+      if (subflow === asked) continue;
+      subflow.resetReason = RESET_REASON.unspecified;
+      abort(subflow.tcb, 'aborted', now);
+    }
+    connection.fastcloseAt = now + asked.tcb.rto;
+    asked.requestAck();
+    connection.reschedule();
+    return;
+  }
   for (const subflow of subflows) {
     subflow.fastclose = connection.mode === MODE.mptcp && connection.remote !== null && subflow.established;
     subflow.resetReason = RESET_REASON.unspecified;
@@ -91,11 +111,26 @@ export function abortConnection(connection: Connection, reason: CloseReason, now
   for (const subflow of subflows) abort(subflow.tcb, 'aborted', now);
 }
 
+/** FASTCLOSE_WAIT: no RST came. Three times again, then a RST with MP_FASTCLOSE for the middleboxes (RFC 8684 §3.5). */
+export function repeatFastclose(connection: Connection, now: number): void {
+  const subflow = connection.subflows[0];
+  connection.fastcloseAt = 0;
+  if (subflow === undefined) return;
+  if (connection.fastcloseTries++ < FASTCLOSE_TRIES) {
+    connection.fastcloseAt = now + subflow.tcb.rto * 2 ** connection.fastcloseTries;
+    subflow.requestAck();
+    connection.reschedule();
+    return;
+  }
+  abort(subflow.tcb, 'aborted', now);
+}
+
 /** The peer fast-closed (RFC 8684 §3.5). */
 export function receivedFastclose(connection: Connection, now: number): void {
   const subflows = connection.subflows.slice();
   closed(connection, 'reset', now);
   for (const subflow of subflows) {
+    subflow.fastclose = false;
     subflow.resetReason = RESET_REASON.unspecified;
     abort(subflow.tcb, 'reset', now);
   }
@@ -122,7 +157,7 @@ export function lastSubflowGone(connection: Connection, reason: CloseReason, now
     closed(connection, done ? 'normal' : reason, now);
     return;
   }
-  const retries = connection.subflows.length > 0 || (connection.pathManager !== null && connection.pathManager.deadline() !== 0);
+  const retries = connection.subflows.length > 0 || (connection.pathManager !== null && (connection.pathManager.deadline?.() ?? 0) !== 0);
   if (!retries && (connection.active || reason === 'normal' || reason === 'aborted')) {
     abortConnection(connection, reason === 'normal' ? 'reset' : reason, now);
     return;

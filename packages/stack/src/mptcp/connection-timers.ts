@@ -4,7 +4,7 @@ import { abort } from '../tcp/close.ts';
 import { PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { announcementDeadline, repeatAnnouncements } from './address.ts';
-import { abortConnection, closed, sendDataFin } from './close.ts';
+import { abortConnection, closed, repeatFastclose, sendDataFin } from './close.ts';
 import { headInFlight, reinjectHead, REINJECTED_HEAD } from './reinjection.ts';
 import { armDataRetransmission } from './send.ts';
 import { checkSilence, subflowDeadline, fireSubflowTimers } from './liveness.ts';
@@ -13,11 +13,11 @@ import { dataLevelStalled } from './fallback.ts';
 export function connectionDeadline(connection: Connection): number {
   let at = earlier(connection.dataRetransmitAt, connection.finAt);
   at = earlier(at, connection.closeAt);
-  if (connection.phase === PHASE.closed) return connection.closeAt;
+  if (connection.phase === PHASE.closed) return earlier(connection.closeAt, connection.fastcloseAt);
   at = earlier(at, connection.silenceAt);
   at = earlier(at, announcementDeadline(connection));
   for (const subflow of connection.subflows) at = earlier(at, subflowDeadline(subflow));
-  if (connection.pathManager !== null) at = earlier(at, connection.pathManager.deadline());
+  if (connection.pathManager !== null) at = earlier(at, connection.pathManager.deadline?.() ?? 0);
   return at;
 }
 
@@ -28,6 +28,7 @@ export function fireConnectionTimers(connection: Connection, now: number): void 
     closed(connection, connection.closeReason ?? 'timeout', now);
     return;
   }
+  if (due(connection.fastcloseAt, now)) repeatFastclose(connection, now);
   if (connection.phase === PHASE.closed) return;
   if (due(connection.finAt, now)) {
     if (connection.finTries > connection.host.mptcp.maxDataRetransmits) {
@@ -44,7 +45,7 @@ export function fireConnectionTimers(connection: Connection, now: number): void 
   if (due(connection.silenceAt, now)) checkSilence(connection, now);
   if (connection.closed) return;
   const manager = connection.pathManager;
-  if (manager !== null && due(manager.deadline(), now)) manager.onTimer(connection, now);
+  if (manager !== null && due(manager.deadline?.() ?? 0, now)) manager.onTimer?.(connection, now);
 }
 
 function due(at: number, now: number): boolean {

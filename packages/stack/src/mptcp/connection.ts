@@ -10,11 +10,15 @@ import type { CongestionView } from '../tcp/congestion/types.ts';
 import type { CloseReason } from '../tcp/state.ts';
 import type { FallbackReason } from '../events.ts';
 import type { KeyMaterial } from './keys.ts';
-import type { Scheduler } from './scheduler/types.ts';
-import type { PathManager } from './path-manager/types.ts';
+import type { Scheduler, SchedulerFactory } from './scheduler/types.ts';
+import type { Endpoint, PathManager, PathManagerFactory } from './path-manager/types.ts';
+import { schedulerOf } from './service-type.ts';
+import type { ServiceType } from './service-type.ts';
+import { VERSION_1 } from './version.ts';
+import type { MptcpVersion, VersionNumber } from './version.ts';
 import type { Subflow } from './subflow.ts';
 import type { PendingAnnouncement, RemoteAddress } from './address.ts';
-import { announceAddress, removeLocalAddress } from './address.ts';
+import { announceAddress, removeLocalAddress, withdrawIds } from './address.ts';
 import { abortConnection, afterShutdown, closeSubflow } from './close.ts';
 import { connectionDeadline, fireConnectionTimers } from './connection-timers.ts';
 import { openJoin } from './handshake.ts';
@@ -35,11 +39,18 @@ export class Connection {
   readonly active: boolean;
   readonly remoteAddress: Uint8Array;
   readonly remotePort: number;
-  readonly localPort: number;
+  /** Port of the first subflow on our side; changes when a refused version is followed by another try. */
+  localPort: number;
   /** Listener that accepted it, -1 for active ones. */
   readonly listener: number;
   mode: Mode;
-  /** Local address of the first subflow of an accepted connection: address id 0 (RFC 8684 §3.2). */
+  version: MptcpVersion = VERSION_1;
+  /** Versions still to be offered, the present one first. */
+  offers: readonly VersionNumber[] = [];
+  service: Exclude<ServiceType, 'none'> | null = null;
+  schedulerFactory: SchedulerFactory | null = null;
+  pathManagerFactory: PathManagerFactory | null = null;
+  /** Local address of the first subflow: address id 0 (RFC 8684 §3.2). */
   initialLocal: Uint8Array | null = null;
   wasOpen = false;
   phase: number = PHASE.opening;
@@ -103,6 +114,10 @@ export class Connection {
   // Addresses.
   remoteAddresses: RemoteAddress[] | null = null;
   announcements: PendingAnnouncement[] | null = null;
+  /** Ports we have announced: joins may come to them. */
+  announcedPorts: Set<number> | null = null;
+  /** MP_PRIO that names another subflow (RFC 6824 §3.3.8), to go out with the next ACK. */
+  priorities: { addressId: number; backup: boolean }[] | null = null;
   acceptedAddresses = 0;
 
   // Timers: absolute times, 0 when off.
@@ -114,6 +129,11 @@ export class Connection {
   dataRecoveryPoint = 0;
   finAt = 0;
   finTries = 0;
+  /** SYNs with MP_CAPABLE got no answer, one without may: a black hole if it does. */
+  capableDropped = false;
+  /** Fast close by ACK: when to repeat it, and how often it went out (RFC 8684 §3.5). */
+  fastcloseAt = 0;
+  fastcloseTries = 0;
   closeAt = 0;
   silenceAt = 0;
   bytesWritten = 0;
@@ -134,6 +154,20 @@ export class Connection {
     this.noDelay = !host.tcp.nagle;
     this.received = new ReceiveQueue(host.chunks);
     this.dataRcvEdge = 1 + this.receiveLimit;
+  }
+
+  /** Port of our end at the start: joins may always come to it. */
+  get initialLocalPort(): number {
+    return this.localPort;
+  }
+
+  /** The scheduler this connection starts with. */
+  makeScheduler(): Scheduler {
+    return (this.schedulerFactory ?? (this.service === null ? this.host.mptcp.scheduler : schedulerOf(this.service)))();
+  }
+
+  makePathManager(): PathManager {
+    return (this.pathManagerFactory ?? this.host.mptcp.pathManager)();
   }
 
   /** Whether the connection is established and not yet closed. */
@@ -213,8 +247,22 @@ export class Connection {
   }
 
   /** Opens a further subflow. Null when limits, state or routing do not allow it. */
-  join(local: Uint8Array, localId: number, remote: Uint8Array, remotePort: number, remoteId: number, backup: boolean, now: number): Subflow | null {
-    return openJoin(this, local, localId, remote, remotePort, remoteId, backup, now);
+  join(
+    local: Uint8Array,
+    localId: number,
+    remote: Uint8Array,
+    remotePort: number,
+    remoteId: number,
+    backup: boolean,
+    now: number,
+    device: string | null = null,
+  ): Subflow | null {
+    return openJoin(this, local, localId, remote, remotePort, remoteId, backup, now, device);
+  }
+
+  /** Withdraws address ids: one REMOVE_ADDR, and their subflows are closed (RFC 8684 §3.4.2). */
+  withdraw(addressIds: readonly number[], now: number): void {
+    withdrawIds(this, addressIds, now);
   }
 
   /** Withdraws a local address: REMOVE_ADDR, and its subflows are closed (RFC 8684 §3.4.2). */
@@ -230,8 +278,15 @@ export class Connection {
   /** Asks the peer to use a subflow as backup, or not (MP_PRIO, RFC 8684 §3.3.8). */
   setBackup(subflow: Subflow, backup: boolean, now: number): void {
     subflow.localBackup = backup;
-    subflow.priorityPending = true;
-    subflow.requestAck();
+    const other = this.version.namesPriority && subflow.stale ? this.subflows.find((one) => one !== subflow && one.established && !one.stale) : undefined;
+    if (other === undefined) {
+      subflow.priorityPending = true;
+      subflow.requestAck();
+    } else {
+      // The subflow itself may be dead: version 0 lets another one speak for it (RFC 6824 §3.3.8).
+      this.priorities = [...(this.priorities ?? []).filter((one) => one.addressId !== subflow.localId), { addressId: subflow.localId, backup }];
+      other.requestAck();
+    }
     this.host.emit({ type: 'subflow-priority', time: now, connection: this.id, subflow: subflow.id, backup, byPeer: false });
   }
 
@@ -239,6 +294,25 @@ export class Connection {
   localIdOf(address: Uint8Array): number {
     for (const subflow of this.subflows) if (sameAddress(subflow.tcb.local, address)) return subflow.localId;
     return this.host.addressIdOf(address);
+  }
+
+  endpointAdded(endpoint: Endpoint, now: number): void {
+    this.pathManager?.onEndpointAdded?.(this, endpoint, now);
+  }
+
+  /** Null: the initial address, id 0. */
+  endpointRemoved(endpoint: Endpoint | null, now: number): void {
+    if (this.mode !== MODE.mptcp || this.phase !== PHASE.open) return;
+    this.withdraw([endpoint?.id ?? 0], now);
+    this.pathManager?.onEndpointRemoved?.(this, endpoint, now);
+  }
+
+  endpointChanged(endpoint: Endpoint, now: number): void {
+    if (this.mode !== MODE.mptcp || this.phase !== PHASE.open) return;
+    for (const subflow of this.subflows) {
+      if (sameAddress(subflow.tcb.local, endpoint.address) && subflow.localBackup !== endpoint.backup) this.setBackup(subflow, endpoint.backup, now);
+    }
+    this.pathManager?.onEndpointChanged?.(this, endpoint, now);
   }
 
   deadline(): number {

@@ -1,5 +1,5 @@
 /** Falling back to TCP, or giving one subflow up, when options or payload do not get through (RFC 8684 §3.7). */
-import { FLAG, RESET_REASON } from '@subflow/wire';
+import { DSS_FLAG, FLAG, RESET_REASON } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
@@ -8,7 +8,7 @@ import { RECORD } from '../tcp/record.ts';
 import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { Mapping } from './mapping.ts';
+import { Mapping, receivedDataPosition, subflowPosition } from './mapping.ts';
 import type { ReceivedMapping } from './mapping.ts';
 import { reinjectSubflow } from './reinjection.ts';
 import { receiveData } from './receive.ts';
@@ -22,6 +22,8 @@ const BARE_ACKS = 4;
 export function fallBack(subflow: Subflow, reason: FallbackReason, now: number): void {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) return;
+  if (connection.phase === PHASE.open) connection.host.mib('MPCurrEstab', -1);
+  if (reason === 'dss-stripped' || reason === 'no-data-ack' || reason === 'no-dss-in-first-data') connection.host.mib('DssFallback');
   connection.mode = MODE.tcp;
   connection.fallbackReason = reason;
   connection.dataRetransmitAt = connection.finAt = connection.silenceAt = 0;
@@ -91,7 +93,7 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
     return true;
   }
   const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
-  const progress = acked > 1 && acked > subflow.lastBareAck;
+  const progress = acked > 1 + subflow.sendOffset && acked > subflow.lastBareAck;
   if (!progress || capable || (segment.flags & FLAG.fin) !== 0 || segment.otherMptcpCount > 0) return true;
   subflow.lastBareAck = acked;
   if (!connection.confirmed && first) {
@@ -128,9 +130,12 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
   const peerLearns = !connection.confirmed || connection.dataUna < connection.sendBuffer.end;
   if (alone && peerLearns && subflow.pendingMapping === null && alignStreams(subflow)) {
     connection.receiveDelta = nextData - position;
+    connection.host.mib('DSSCorruptionFallback');
     fallBack(subflow, connection.confirmed ? 'dss-stripped' : 'no-dss-in-first-data', now);
     return true;
   }
+  connection.host.mib('DSSCorruptionReset');
+  if (alone) connection.host.mib('FallbackFailed');
   subflow.unmappedBytes += length;
   tcb.context.count('mptcp-unmapped-data');
   // Broken: closed, so that the data is sent again elsewhere (RFC 8684 §3.7, fourth rule).
@@ -141,12 +146,13 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
 
 /** A mapping of length 0: the peer has fallen back (RFC 8684 §3.3.1, §3.7). */
 export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition: number, now: number): boolean {
-  const { connection, tcb } = subflow;
+  const { connection } = subflow;
+  connection.host.mib('InfiniteMapRx');
   if (connection.subflows.some((other) => other !== subflow && other.established)) {
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
-  const position = toPosition(0, segment.ssn, tcb.rcvNxt);
+  const position = subflowPosition(subflow, segment.ssn);
   if (!alignStreams(subflow) && connection.outOfOrder !== null) {
     resetSubflow(subflow, RESET_REASON.middlebox, false, now);
     return false;
@@ -160,6 +166,7 @@ export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition
 export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: number): boolean {
   const { connection } = subflow;
   connection.host.count('mptcp-checksum');
+  connection.host.mib('DataCsumErr');
   connection.host.emit({ type: 'checksum-failure', time: now, connection: connection.id, subflow: subflow.id, position: mapping.dataPosition });
   subflow.failPending = true;
   subflow.failPosition = mapping.dataPosition;
@@ -167,11 +174,36 @@ export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: 
   if (alone && mapping.dataPosition === connection.dataRcvNxt && alignStreams(subflow)) {
     connection.receiveDelta = mapping.dataPosition - mapping.position;
     subflow.infinitePending = true;
+    subflow.failUntil = now + connection.host.mptcp.failTimeout;
     fallBack(subflow, 'checksum-failure', now);
     subflow.requestAck();
     return true;
   }
   resetSubflow(subflow, RESET_REASON.middlebox, false, now);
+  return false;
+}
+
+/**
+ * After our MP_FAIL on the only subflow. As long as the peer still sends mappings it has not heard of it: repeat it,
+ * and take nothing that is not where the stream continues, because a peer without DATA_ACKs sends old data again under
+ * new subflow sequence numbers (RFC 8684 §3.3.6). An infinite mapping, MP_FAIL or plain data ends the wait.
+ */
+export function afterFailure(subflow: Subflow, segment: Segment, now: number): boolean {
+  const { connection } = subflow;
+  if ((segment.flags & FLAG.rst) !== 0) return true;
+  const mapped = segment.hasDss && (segment.dssFlags & DSS_FLAG.mapping) !== 0 && segment.dataLength > 0;
+  if (!mapped) {
+    const learnt = segment.payloadLength > 0 || segment.otherMptcpCount > 0 || (segment.hasDss && (segment.dssFlags & DSS_FLAG.mapping) !== 0);
+    if (learnt) subflow.failUntil = 0;
+    return true;
+  }
+  subflow.failPending = true;
+  subflow.requestAck();
+  const position = subflowPosition(subflow, segment.ssn);
+  const expected = receivedDataPosition(connection, segment) - position;
+  if (segment.payloadLength === 0 || expected === connection.receiveDelta) return true;
+  connection.host.count('mptcp-data-after-fail');
+  abortConnection(connection, 'reset', now);
   return false;
 }
 

@@ -1,6 +1,7 @@
-/** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2). */
+/** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2; RFC 6824 §3.1, §3.2). */
 import { CAPABLE_FLAG, FLAG, formatEndpoint, isMalformed, parseMptcpOption, RESET_REASON } from '@subflow/wire';
 import type { MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, MptcpOption, Segment } from '@subflow/wire';
+import { abort } from '../tcp/close.ts';
 import { openActive } from '../tcp/state-machine.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
 import { STATE } from '../tcp/state.ts';
@@ -8,12 +9,11 @@ import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { resetSubflow } from './close.ts';
 import { fallBack } from './fallback.ts';
-import { joinHmac, keyMaterial, sameBytes } from './keys.ts';
+import { joinHmac, keyMaterial, sameBytes, shiftedBy } from './keys.ts';
 import { watchSilence } from './liveness.ts';
-import { learnRemoteKey } from './options-in.ts';
 import { wakeSenders } from './send.ts';
 import { Subflow } from './subflow.ts';
-import { acceptsVersion } from './version.ts';
+import { acceptsOffer, isThirdAck, versionOf } from './version.ts';
 
 /** SYN (passive open) or SYN+ACK (active open). Returns false when the subflow was refused. */
 export function handshakeSegment(subflow: Subflow, segment: Segment, now: number): boolean {
@@ -22,19 +22,57 @@ export function handshakeSegment(subflow: Subflow, segment: Segment, now: number
   if (connection.mode === MODE.tcp) return true;
   if (subflow.joining) return answer ? joinSynAck(subflow, segment, now) : true;
   if (!answer) {
-    // Simultaneous open carries no keys: plain TCP (RFC 8684 has no rule for it).
-    if (subflow.active) fallBack(subflow, 'simultaneous-open', now);
+    // Both ends called each other: version 1 has no keys on SYNs, and neither RFC has rules for it.
+    if (subflow.active) {
+      connection.host.mib('SimultConnectFallback');
+      fallBack(subflow, 'simultaneous-open', now);
+    }
     return true;
   }
-  const option = findCapable(segment);
-  const flags = option?.flags ?? 0;
-  if (option === null || option.senderKey === null || !acceptsVersion(option.version) || (flags & CAPABLE_FLAG.sha256) === 0) {
+  const option = capableOptions(segment).find((one) => acceptsOffer(connection.version, one)) ?? null;
+  if (option === null) {
+    if (offerNext(subflow, now)) return false;
+    connection.host.mib('MPCapableFallbackSYNACK');
     fallBack(subflow, 'peer-not-capable', now);
     return true;
   }
-  connection.remote = keyMaterial(option.senderKey.high, option.senderKey.low);
-  if ((flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
-  connection.peerDeniesJoin = (flags & CAPABLE_FLAG.noJoin) !== 0;
+  const { host, version } = connection;
+  host.mib('MPCapableSYNACKRX');
+  host.peers.forgetBlackHole(connection.remoteAddress, connection.remotePort);
+  if (connection.offers.length > 1 || host.mptcp.versions[0] !== version.number) {
+    host.peers.rememberVersion(connection.remoteAddress, connection.remotePort, version.number, now + host.mptcp.versionMemory);
+  }
+  connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low, version);
+  if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
+  connection.peerDeniesJoin = version.deniesInitialAddress && (option.flags & CAPABLE_FLAG.noJoin) !== 0;
+  return true;
+}
+
+/**
+ * The version offered was refused: a listener of version 0 takes the keyless MP_CAPABLE of version 1 for no option at
+ * all. Gives this TCP connection up and tries the next version on another port (RFC 8684 §3.1).
+ */
+function offerNext(refused: Subflow, now: number): boolean {
+  const { connection } = refused;
+  const { host } = connection;
+  const [current, next] = connection.offers;
+  if (current === undefined || next === undefined) return false;
+  const { local, remote, remotePort } = refused.tcb;
+  const subflow = new Subflow(connection, connection.nextSubflowId++, true, false, 0, 0, false);
+  const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now);
+  if (tcb === null) return false;
+  connection.offers = connection.offers.slice(1);
+  host.forgetToken(connection);
+  connection.version = versionOf(next);
+  connection.local = host.freshKey(connection);
+  if (connection.local === null) connection.mode = MODE.tcp;
+  connection.localPort = tcb.localPort;
+  host.emit({ type: 'version-retry', time: now, connection: connection.id, refused: current, next });
+  connection.subflows = [subflow];
+  refused.replaced = true;
+  abort(refused.tcb, 'aborted', now);
+  announceCreated(subflow, now);
+  openActive(tcb, now);
   return true;
 }
 
@@ -59,70 +97,99 @@ export function tcpEstablished(subflow: Subflow, now: number): void {
 /** The third ACK of MP_CAPABLE, or the first data that stands for it. */
 export function capableThirdAck(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
-  const option = findCapable(segment);
-  if (option !== null && option.senderKey !== null && option.receiverKey !== null && acceptsVersion(option.version)) {
+  const { host, version } = connection;
+  const option = capableOptions(segment).find((one) => isThirdAck(version, one));
+  if (option !== undefined) {
+    host.mib('MPCapableACKRX');
     const own = connection.local!;
-    if ((option.receiverKey.high | 0) !== own.high || (option.receiverKey.low | 0) !== own.low) {
+    const wrongKey = (option.receiverKey!.high | 0) !== own.high || (option.receiverKey!.low | 0) !== own.low;
+    const changedKey =
+      connection.remote !== null && ((option.senderKey!.high | 0) !== connection.remote.high || (option.senderKey!.low | 0) !== connection.remote.low);
+    if (wrongKey || changedKey) {
       // "the host MUST stop using MPTCP" when the negotiation looks compromised (RFC 8684 §3.1). Linux ignores it.
-      connection.host.count('mptcp-third-ack-key');
+      host.count('mptcp-third-ack-key');
+      host.mib('MPCapableFallbackACK');
       fallBack(subflow, 'third-ack-without-option', now);
       becomeEstablished(subflow, now);
       return true;
     }
-    learnRemoteKey(connection, option);
+    learnRemoteKey(subflow, option);
     if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
     becomeEstablished(subflow, now);
     return true;
   }
   if (segment.hasDss) {
+    if (connection.remote !== null) {
+      // Version 0 has the key from the SYN: a DSS proves that the options pass, and that the third ACK was lost.
+      becomeEstablished(subflow, now);
+      return true;
+    }
     // Options pass, but the packets with the keys are late or lost: they will be sent again.
-    connection.host.count('mptcp-data-before-key');
+    host.count('mptcp-data-before-key');
     return false;
   }
+  host.mib(segment.payloadLength > 0 ? 'MPCapableDataFallback' : 'MPCapableFallbackACK');
   fallBack(subflow, 'third-ack-without-option', now);
   becomeEstablished(subflow, now);
   return true;
 }
 
+function learnRemoteKey(subflow: Subflow, option: MpCapable): void {
+  const { connection } = subflow;
+  if (connection.remote !== null) return;
+  const material = keyMaterial(option.senderKey!.high, option.senderKey!.low, connection.version);
+  connection.remote = subflow.receiveOffset > 0 ? shiftedBy(material, subflow.receiveOffset) : material;
+}
+
 /** SYN+ACK of a join we opened. */
 function joinSynAck(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
+  const { host } = connection;
   const option = find<MpJoinSynAck>(segment, 'join-synack');
   if (option === null) {
-    connection.host.count('mptcp-join-synack-without-option');
+    host.count('mptcp-join-synack-without-option');
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
-  const expected = joinHmac(connection.remote!, connection.local!, option.nonce, subflow.localNonce);
+  host.mib('MPJoinSynAckRx');
+  if (subflow.tcb.remotePort !== connection.remotePort) host.mib('MPJoinPortSynAckRx');
+  const expected = joinHmac(connection.remote!, connection.local!, option.nonce, subflow.localNonce, connection.version);
   if (!sameBytes(expected.subarray(0, 8), option.hmac)) {
-    connection.host.count('mptcp-join-synack-hmac');
+    host.count('mptcp-join-synack-hmac');
+    host.mib('MPJoinSynAckHMacFailure');
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
   subflow.remoteNonce = option.nonce | 0;
   if (subflow.remoteId < 0) subflow.remoteId = option.addressId;
   subflow.remoteBackup = (option.flags & 1) !== 0;
-  subflow.hmac = joinHmac(connection.local!, connection.remote!, subflow.localNonce, option.nonce);
+  if (subflow.remoteBackup) host.mib('MPJoinSynAckBackupRx');
+  subflow.hmac = joinHmac(connection.local!, connection.remote!, subflow.localNonce, option.nonce, connection.version);
   return true;
 }
 
 /** Third ACK of a join the peer opened. */
 export function joinThirdAck(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
+  const { host } = connection;
   const option = find<MpJoinAck>(segment, 'join-ack');
   if (option === null) {
     // Data may overtake the third ACK only if the peer breaks the rule; a bare ACK is the end of the join.
-    connection.host.count('mptcp-join-ack-without-option');
+    host.count('mptcp-join-ack-without-option');
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
-  const expected = joinHmac(connection.remote!, connection.local!, subflow.remoteNonce, subflow.localNonce);
+  host.mib('MPJoinAckRx');
+  if (subflow.tcb.localPort !== connection.initialLocalPort) host.mib('MPJoinPortAckRx');
+  const expected = joinHmac(connection.remote!, connection.local!, subflow.remoteNonce, subflow.localNonce, connection.version);
   if (!sameBytes(expected.subarray(0, 20), option.hmac)) {
-    connection.host.count('mptcp-join-ack-hmac');
+    host.count('mptcp-join-ack-hmac');
+    host.mib('MPJoinAckHMacFailure');
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
   if (connection.mode !== MODE.mptcp || connection.closed) {
+    host.mib('MPJoinRejected');
     resetSubflow(subflow, RESET_REASON.prohibited, false, now);
     return false;
   }
@@ -148,7 +215,10 @@ export function synTimedOut(subflow: Subflow, consecutive: number, now: number):
   const { connection, tcb } = subflow;
   if (subflow.joining || !subflow.active || connection.mode === MODE.tcp || tcb.state !== STATE.synSent) return;
   // Paths that drop unknown options: go on without after some tries (RFC 8684 §3.1).
-  if (consecutive >= connection.host.mptcp.capableSyns) fallBack(subflow, 'syn-timeout', now);
+  if (consecutive < connection.host.mptcp.capableSyns) return;
+  connection.host.mib('MPCapableSYNTXDrop');
+  connection.capableDropped = true;
+  fallBack(subflow, 'syn-timeout', now);
 }
 
 function becomeEstablished(subflow: Subflow, now: number): void {
@@ -163,10 +233,15 @@ function becomeEstablished(subflow: Subflow, now: number): void {
     connection.wasOpen = true;
     const multipath = connection.mode === MODE.mptcp;
     // Until a DATA_ACK comes the window of the SYN exchange counts.
-    connection.dataWndEdge = Math.max(connection.dataWndEdge, 1 + tcb.sndWnd);
+    connection.dataWndEdge = Math.max(connection.dataWndEdge, tcb.sndUna + tcb.sndWnd);
+    if (connection.capableDropped && host.mptcp.blackHoleTimeout > 0) {
+      host.mib('Blackhole');
+      host.peers.rememberBlackHole(connection.remoteAddress, connection.remotePort, now, host.mptcp.blackHoleTimeout);
+    }
     if (multipath) {
-      connection.scheduler = host.mptcp.scheduler();
-      connection.pathManager = host.mptcp.pathManager();
+      host.mib('MPCurrEstab');
+      connection.scheduler = connection.makeScheduler();
+      connection.pathManager = connection.makePathManager();
     }
     host.emit({
       type: 'connection-established',
@@ -178,6 +253,8 @@ function becomeEstablished(subflow: Subflow, now: number): void {
       checksum: multipath && connection.checksum,
     });
     if (!connection.active) host.accepted(connection, now);
+    if (subflow.receiveOffset > 0) host.emit({ type: 'connection-readable', time: now, connection: connection.id });
+    if (multipath) connection.pathManager?.onCreated?.(connection, now);
   }
   host.emit({
     type: 'subflow-established',
@@ -192,7 +269,7 @@ function becomeEstablished(subflow: Subflow, now: number): void {
     connection.everJoined = true;
     connection.closeAt = 0;
     connection.closeReason = null;
-    connection.pathManager?.onSubflowEstablished(connection, subflow, now);
+    connection.pathManager?.onSubflowEstablished?.(connection, subflow, now);
     if (connection.finSent && !connection.finAcknowledged) subflow.requestAck();
   }
   watchSilence(connection, now);
@@ -210,13 +287,19 @@ export function openJoin(
   remoteId: number,
   backup: boolean,
   now: number,
+  device: string | null = null,
 ): Subflow | null {
   const { host } = connection;
   if (connection.mode !== MODE.mptcp || connection.phase !== PHASE.open || connection.remote === null || !connection.confirmed) return null;
-  if (connection.subflows.length > host.mptcp.maxSubflows || local.length !== remote.length) return null;
-  const subflow = new Subflow(connection, connection.nextSubflowId++, true, true, localId, remoteId, backup);
-  const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now);
-  if (tcb === null) return null;
+  if (connection.subflows.length > host.limits.subflows || local.length !== remote.length) return null;
+  // Handover: every further path is a backup, for the peer as well.
+  const asBackup = backup || connection.service === 'handover';
+  const subflow = new Subflow(connection, connection.nextSubflowId++, true, true, localId, remoteId, asBackup);
+  const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now, device);
+  if (tcb === null) {
+    host.mib(host.hasAddress(local) ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
+    return null;
+  }
   subflow.localNonce = host.random32();
   connection.subflows.push(subflow);
   announceCreated(subflow, now);
@@ -229,11 +312,24 @@ export function findJoinSyn(segment: Segment): MpJoinSyn | null {
   return find<MpJoinSyn>(segment, 'join-syn');
 }
 
-/** MP_CAPABLE of a segment, with the checks that make it count (RFC 8684 §3.1: flag B, crypto bits). */
-export function findCapable(segment: Segment): MpCapable | null {
-  const option = find<MpCapable>(segment, 'capable');
-  if (option === null || (option.flags & CAPABLE_FLAG.extensibility) !== 0) return null;
-  return option;
+export function findJoinAck(segment: Segment): MpJoinAck | null {
+  return find<MpJoinAck>(segment, 'join-ack');
+}
+
+/** All MP_CAPABLE options of a segment: an initiator may offer several versions. */
+export function capableOptions(segment: Segment): MpCapable[] {
+  if (segment.otherMptcpCount === 0) return NONE;
+  const out: MpCapable[] = [];
+  for (let i = 0; i < segment.otherMptcpCount; i++) {
+    const option = optionAt(segment, i);
+    if (option !== null && option.subtype === 'capable') out.push(option);
+  }
+  return out;
+}
+
+/** Whether MP_CAPABLE announces an extension nobody has defined yet (flag B). */
+export function isExtended(segment: Segment): boolean {
+  return capableOptions(segment).some((option) => (option.flags & CAPABLE_FLAG.extensibility) !== 0);
 }
 
 export function announceCreated(subflow: Subflow, now: number): void {
@@ -251,11 +347,18 @@ export function announceCreated(subflow: Subflow, now: number): void {
   });
 }
 
+const NONE: MpCapable[] = [];
+
+function optionAt(segment: Segment, i: number): MptcpOption | null {
+  const at = segment.otherMptcp[i]!;
+  const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
+  return isMalformed(option) ? null : option;
+}
+
 function find<T extends MptcpOption>(segment: Segment, subtype: T['subtype']): T | null {
   for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const at = segment.otherMptcp[i]!;
-    const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
-    if (!isMalformed(option) && option.subtype === subtype) return option as T;
+    const option = optionAt(segment, i);
+    if (option !== null && option.subtype === subtype) return option as T;
   }
   return null;
 }

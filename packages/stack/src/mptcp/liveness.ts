@@ -48,7 +48,7 @@ export function checkSilence(connection: Connection, now: number): void {
 
 /** Deadlines a subflow has besides those of its TCP. */
 export function subflowDeadline(subflow: Subflow): number {
-  return earlier(subflow.joinAckAt, subflow.condemnedAt);
+  return earlier(earlier(subflow.joinAckAt, subflow.condemnedAt), subflow.failUntil);
 }
 
 export function fireSubflowTimers(subflow: Subflow, now: number): void {
@@ -65,6 +65,14 @@ export function fireSubflowTimers(subflow: Subflow, now: number): void {
   if (subflow.condemnedAt !== 0 && subflow.condemnedAt <= now) {
     // REMOVE_ADDR and no answer to the keepalive (RFC 8684 §3.4.2).
     subflow.condemnedAt = 0;
+    subflow.connection.host.mib('RmSubflow');
     closeSubflow(subflow, 'reset', now);
+    return;
+  }
+  if (subflow.failUntil !== 0 && subflow.failUntil <= now) {
+    // MP_FAIL and no reaction: the streams of the two ends may differ (Linux resets as well, after 120 s).
+    subflow.failUntil = 0;
+    subflow.connection.host.count('mptcp-fail-timeout');
+    subflow.connection.abort(now);
   }
 }

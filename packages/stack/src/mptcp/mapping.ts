@@ -65,7 +65,7 @@ export function receivedDataPosition(connection: Connection, segment: Segment): 
 /** Remembers the mapping of a segment. Repeated ones are recognised; the first declaration counts. */
 export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, length: number, finIncluded: boolean, checksum: number): void {
   const { tcb, connection } = subflow;
-  const position = toPosition(0, ssn, tcb.rcvNxt);
+  const position = subflowPosition(subflow, ssn);
   const bytes = finIncluded ? length - 1 : length;
   if (bytes <= 0 || position + bytes <= tcb.rcvNxt) return;
   const remote = connection.remote!;
@@ -75,12 +75,16 @@ export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, 
   while (i > 0 && mappings[i - 1]!.position > position) i--;
   const before = mappings[i - 1];
   if (before !== undefined && before.end > position) {
-    if (before.position !== position || before.dataPosition !== dataPosition) tcb.context.count('mptcp-mapping-overlaps');
+    if (before.position !== position || before.dataPosition !== dataPosition) {
+      tcb.context.count('mptcp-mapping-overlaps');
+      connection.host.mib('DSSNotMatching');
+    }
     return;
   }
   const after = mappings[i];
   if (after !== undefined && after.position < position + bytes) {
     tcb.context.count('mptcp-mapping-overlaps');
+    connection.host.mib('DSSNotMatching');
     return;
   }
   if (mappings.length >= MAX_MAPPINGS) {
@@ -96,6 +100,11 @@ export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, 
     dsnHigh: dsnHigh(remote.idsnHigh, remote.idsnLow, dataPosition),
     dsnLow: dsnLow(remote.idsnLow, dataPosition),
   });
+}
+
+/** Position in the subflow's stream of a subflow sequence number, which does not count data on a Fast Open SYN (RFC 8684 appendix B.2). */
+export function subflowPosition(subflow: Subflow, ssn: number): number {
+  return toPosition(0, ssn, subflow.tcb.rcvNxt - subflow.receiveOffset) + subflow.receiveOffset;
 }
 
 /** The mapping that covers a position, dropping those that lie wholly before it. */

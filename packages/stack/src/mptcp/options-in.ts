@@ -3,12 +3,11 @@ import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption } from '@subflow/wire';
 import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
 import { finishIfDone, receivedFastclose, remoteFinReached } from './close.ts';
-import { MODE } from './connection.ts';
+import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
-import { bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
+import { afterFailure, bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
-import { keyMaterial } from './keys.ts';
 import { addMapping, receivedDataPosition } from './mapping.ts';
 import { dataAcknowledged, wakeSenders } from './send.ts';
 import type { Subflow } from './subflow.ts';
@@ -16,7 +15,7 @@ import type { Subflow } from './subflow.ts';
 /** Processes the options. Returns false when the segment must go no further. */
 export function segmentOptions(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
-  if (connection.mode === MODE.tcp) return true;
+  if (connection.mode === MODE.tcp) return subflow.failUntil === 0 || afterFailure(subflow, segment, now);
   subflow.condemnedAt = 0;
   if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
     const proceed = subflow.joining
@@ -58,16 +57,19 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
       return !subflow.closed;
     case 'prio': {
       const backup = (option.flags & 1) !== 0;
+      connection.host.mib('MPPrioRx');
       // Version 0's form names an address id; it then concerns the subflows of that address (RFC 6824 §3.3.8).
       for (const other of connection.subflows) {
-        if (option.addressId === null ? other !== subflow : other.remoteId !== option.addressId) continue;
+        if (option.addressId === null || !connection.version.namesPriority ? other !== subflow : other.remoteId !== option.addressId) continue;
         other.remoteBackup = backup;
+        connection.pathManager?.onSubflowPriority?.(connection, other, backup, now);
         connection.host.emit({ type: 'subflow-priority', time: now, connection: connection.id, subflow: other.id, backup, byPeer: true });
       }
       wakeSenders(connection, now);
       return true;
     }
     case 'fail':
+      connection.host.mib('MPFailRx');
       receivedFail(subflow, positionOf64(connection.local!.idsnHigh, connection.local!.idsnLow, option.dsn.high | 0, option.dsn.low | 0), now);
       return !subflow.closed;
     case 'fastclose':
@@ -75,9 +77,11 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
         connection.host.count('mptcp-fastclose-key');
         return true;
       }
+      connection.host.mib('MPFastcloseRx');
       receivedFastclose(connection, now);
       return false;
     case 'tcprst':
+      connection.host.mib('MPRstRx');
       subflow.peerResetReason = option.reason;
       subflow.peerResetTransient = (option.flags & 1) !== 0;
       return true;
@@ -89,10 +93,10 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
 /** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). */
 function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, now: number): void {
   const { connection } = subflow;
-  if (option.dataLength === null || connection.remote === null || subflow.joining) return;
-  if (segment.payloadLength === 0) return;
+  if (option.dataLength === null || connection.remote === null || subflow.joining || !connection.version.mapsWithCapable) return;
+  if (segment.payloadLength === 0 || option.dataLength === 0) return;
   confirm(subflow, now);
-  addMapping(subflow, 1, 1, option.dataLength, false, option.checksum ?? -1);
+  addMapping(subflow, 1, 1 + subflow.receiveOffset, option.dataLength, false, option.checksum ?? -1);
 }
 
 function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
@@ -106,6 +110,7 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   const position = receivedDataPosition(connection, segment);
   if (!(position >= 0)) {
     connection.host.count('mptcp-dsn-out-of-range');
+    connection.host.mib('NoDSSInWindow');
     return true;
   }
   if (segment.dataLength === 0) return infiniteMapping(subflow, segment, position, now);
@@ -113,6 +118,7 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   if (fin) {
     const at = position + segment.dataLength - 1;
     // A window of slack: the DATA_FIN of a sane peer lies at most one octet behind the window.
+    // Once declared the end of the stream stays where it is.
     if (connection.remoteFin < 0 && at >= connection.dataRcvNxt && at <= connection.dataRcvEdge + 65536) connection.remoteFin = at;
     subflow.tcb.ackNow = true;
     if (connection.remoteFin === connection.dataRcvNxt) remoteFinReached(connection, now);
@@ -148,13 +154,8 @@ function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment,
 /** The first DSS proves that options pass both ways: further subflows may be opened (RFC 8684 §3.1). */
 function confirm(subflow: Subflow, now: number): void {
   const { connection } = subflow;
-  if (connection.confirmed && connection.pathManagerTold) return;
+  if (connection.phase === PHASE.closed || (connection.confirmed && connection.pathManagerTold)) return;
   connection.confirmed = true;
   connection.pathManagerTold = true;
-  connection.pathManager?.onEstablished(connection, now);
-}
-
-/** Learns the client's key from the third ACK. */
-export function learnRemoteKey(connection: Connection, option: MpCapable): void {
-  connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low);
+  connection.pathManager?.onEstablished?.(connection, now);
 }

@@ -10,7 +10,6 @@ import type { Connection } from './connection.ts';
 import { dsnHigh, dsnLow } from './data-sequence.ts';
 import { Mapping } from './mapping.ts';
 import type { Subflow } from './subflow.ts';
-import { VERSION } from './version.ts';
 
 /** Writes what belongs on a segment of this kind; returns the bytes written, a multiple of four, at most `room`. */
 export function writeSegmentOptions(
@@ -26,8 +25,8 @@ export function writeSegmentOptions(
 ): number {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) {
-    if (subflow.infinitePending) return writeInfinite(subflow, kind, position, view, at, room);
     if (subflow.failPending && kind === SEGMENT_KIND.ack && room >= 12) return writeFail(subflow, view, at);
+    if (subflow.infinitePending) return writeInfinite(subflow, kind, position, view, at, room);
     return 0;
   }
   switch (kind) {
@@ -37,7 +36,7 @@ export function writeSegmentOptions(
     case SEGMENT_KIND.reset:
       return writeReset(subflow, view, at, room);
     case SEGMENT_KIND.data:
-      return writeData(subflow, record!, view, at);
+      return record === null ? 0 : writeData(subflow, record, view, at);
     default:
       return writeAck(subflow, view, at, room, now);
   }
@@ -47,6 +46,7 @@ function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number,
   const { connection } = subflow;
   if (subflow.joining) {
     const flags = subflow.localBackup ? 1 : 0;
+    if (!answer) connection.host.mib('MPJoinSynTx');
     return put(
       answer
         ? { subtype: 'join-synack', flags, addressId: subflow.localId, hmac: subflow.hmac!.subarray(0, 8), nonce: subflow.localNonce }
@@ -56,12 +56,13 @@ function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number,
       room,
     );
   }
+  if (!answer) connection.host.mib('MPCapableSYNTX');
   return put(
     {
       subtype: 'capable',
-      version: VERSION,
+      version: connection.version.number,
       flags: capableFlags(connection),
-      senderKey: answer ? connection.local : null,
+      senderKey: answer || connection.version.keyInSyn ? connection.local : null,
       receiverKey: null,
       dataLength: null,
       checksum: null,
@@ -73,17 +74,21 @@ function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number,
 }
 
 function capableFlags(connection: Connection): number {
-  return CAPABLE_FLAG.sha256 | (connection.checksum ? CAPABLE_FLAG.checksum : 0) | (connection.host.mptcp.denyJoinInitial ? CAPABLE_FLAG.noJoin : 0);
+  const deny = connection.version.deniesInitialAddress && connection.host.mptcp.denyJoinInitial;
+  return CAPABLE_FLAG.sha256 | (connection.checksum ? CAPABLE_FLAG.checksum : 0) | (deny ? CAPABLE_FLAG.noJoin : 0);
 }
 
 function writeReset(subflow: Subflow, view: DataView, at: number, room: number): number {
   const { connection } = subflow;
   let written = 0;
   if (subflow.fastclose && connection.remote !== null) {
+    connection.host.mib('MPFastcloseTx');
     written += put({ subtype: 'fastclose', reserved: 0, receiverKey: connection.remote }, view, at, room);
   }
   if (subflow.failPending) written += writeFail(subflow, view, at + written);
-  if (subflow.resetReason >= 0 && !subflow.fastclose) {
+  // Linux sends both; the reason tells tools apart what the key alone does not say (RFC 8684 §3.6).
+  if (subflow.resetReason >= 0 && connection.version.explainsResets && room - written >= 4) {
+    connection.host.mib('MPRstTx');
     written += put({ subtype: 'tcprst', flags: subflow.resetTransient ? 1 : 0, reason: subflow.resetReason }, view, at + written, room - written);
   }
   return written;
@@ -94,10 +99,10 @@ function writeData(subflow: Subflow, record: SendRecord, view: DataView, at: num
   const mapping = record.tag;
   if (!(mapping instanceof Mapping)) return 0;
   // The first data repeats the keys until the peer is known to have them (RFC 8684 §3.1).
-  if (!subflow.joining && connection.active && !connection.confirmed && mapping.position === 1) {
+  if (!subflow.joining && connection.active && !connection.confirmed && mapping.position === 1 + subflow.sendOffset && connection.version.mapsWithCapable) {
     const option: MptcpOption = {
       subtype: 'capable',
-      version: VERSION,
+      version: connection.version.number,
       flags: capableFlags(connection),
       senderKey: connection.local,
       receiverKey: connection.remote,
@@ -117,7 +122,7 @@ function writeData(subflow: Subflow, record: SendRecord, view: DataView, at: num
     dsnLow(remote.idsnLow, connection.dataRcvNxt),
     dsnHigh(local.idsnHigh, local.idsnLow, mapping.dataPosition),
     dsnLow(local.idsnLow, mapping.dataPosition),
-    mapping.position | 0,
+    (mapping.position - subflow.sendOffset) | 0,
     mapping.length,
     mapping.checksum,
   );
@@ -129,11 +134,15 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
     return put({ subtype: 'join-ack', reserved: 0, hmac: subflow.hmac.subarray(0, 20) }, view, at, room);
   }
   if (connection.local === null || connection.remote === null) return 0;
+  if (subflow.fastclose) {
+    connection.host.mib('MPFastcloseTx');
+    return put({ subtype: 'fastclose', reserved: 0, receiverKey: connection.remote }, view, at, room);
+  }
   if (!subflow.joining && connection.active && !connection.confirmed) {
     return put(
       {
         subtype: 'capable',
-        version: VERSION,
+        version: connection.version.number,
         flags: capableFlags(connection),
         senderKey: connection.local,
         receiverKey: connection.remote,
@@ -149,8 +158,15 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
   if (subflow.failPending && room - written >= 12) written += writeFail(subflow, view, at + written);
   if (subflow.priorityPending && room - written >= 4) {
     subflow.priorityPending = false;
+    connection.host.mib('MPPrioTx');
     // RFC 8684 §3.3.8: three octets, for the subflow it arrives on; a NOP pads it.
     written += put({ subtype: 'prio', flags: subflow.localBackup ? 1 : 0, addressId: null }, view, at + written, room - written);
+  }
+  if (connection.priorities !== null && room - written >= 4) {
+    const { addressId, backup } = connection.priorities.shift()!;
+    if (connection.priorities.length === 0) connection.priorities = null;
+    connection.host.mib('MPPrioTx');
+    written += put({ subtype: 'prio', flags: backup ? 1 : 0, addressId }, view, at + written, room - written);
   }
   if (connection.announcements !== null) {
     // ADD_ADDR with IPv6 does not fit beside a DATA_ACK: it goes alone (RFC 8684 §3.4.1).
@@ -189,6 +205,7 @@ function writeInfinite(subflow: Subflow, kind: number, position: number, view: D
   const { connection } = subflow;
   if (kind !== SEGMENT_KIND.data || connection.local === null || room < 24) return 0;
   subflow.infinitePending = false;
+  connection.host.mib('InfiniteMapTx');
   const local = connection.local;
   const dataPosition = position + connection.sendDelta;
   return writeDss(
@@ -199,7 +216,7 @@ function writeInfinite(subflow: Subflow, kind: number, position: number, view: D
     0,
     dsnHigh(local.idsnHigh, local.idsnLow, dataPosition),
     dsnLow(local.idsnLow, dataPosition),
-    position | 0,
+    (position - subflow.sendOffset) | 0,
     0,
     connection.checksum ? 0 : -1,
   );
@@ -207,6 +224,7 @@ function writeInfinite(subflow: Subflow, kind: number, position: number, view: D
 
 function writeFail(subflow: Subflow, view: DataView, at: number): number {
   subflow.failPending = false;
+  subflow.connection.host.mib('MPFailTx');
   const remote = subflow.connection.remote;
   if (remote === null) return 0;
   const dsn = { high: dsnHigh(remote.idsnHigh, remote.idsnLow, subflow.failPosition), low: dsnLow(remote.idsnLow, subflow.failPosition) };
@@ -220,9 +238,16 @@ function writeAnnouncement(
   at: number,
   room: number,
 ): number {
-  if (pending.kind === 'remove') return put({ subtype: 'remove-addr', flags: 0, addressIds: [pending.id] }, view, at, room);
+  const { host, version } = connection;
+  host.mib(pending.kind === 'remove' ? 'RmAddrTx' : pending.kind === 'echo' ? 'EchoAddTx' : 'AddAddrTx');
+  if (pending.kind === 'remove') return put({ subtype: 'remove-addr', flags: 0, addressIds: [...pending.ids] }, view, at, room);
   const echo = pending.kind === 'echo';
   const address = pending.address!;
+  if (!version.authenticatesAddresses) {
+    // The IP version stands where version 1 has flags (RFC 6824 §3.4.1).
+    const flags = address.length === 4 ? 4 : 6;
+    return put({ subtype: 'add-addr', version: 0, flags, addressId: pending.id, address, port: pending.port, hmac: null }, view, at, room);
+  }
   const hmac = echo ? null : addAddressHmac(connection.local!, connection.remote!, pending.id, address, pending.port ?? 0);
   return put({ subtype: 'add-addr', version: 1, flags: echo ? 1 : 0, addressId: pending.id, address, port: pending.port, hmac }, view, at, room);
 }

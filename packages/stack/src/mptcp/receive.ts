@@ -59,7 +59,7 @@ function takeChecksummed(subflow: Subflow, mapping: ReceivedMapping, bytes: Uint
   if (!single) pending.parts.push(bytes.slice(offset, offset + length));
   if (pending.received < whole) return;
   subflow.pendingMapping = null;
-  let total = dssPseudoHeader(mapping.dsnHigh, mapping.dsnLow, mapping.position | 0, mapping.dataLength) + mapping.checksum;
+  let total = dssPseudoHeader(mapping.dsnHigh, mapping.dsnLow, (mapping.position - subflow.receiveOffset) | 0, mapping.dataLength) + mapping.checksum;
   if (single) {
     total += sum(bytes, offset, length);
   } else {
@@ -100,6 +100,7 @@ export function receiveData(connection: Connection, subflow: Subflow, bytes: Uin
   if (connection.host.traceData) connection.host.emit({ type: 'data-received', time: now, connection: connection.id, subflow: subflow.id, position, length });
   if (end <= connection.dataRcvNxt) {
     connection.duplicateBytes += length;
+    if (connection.mode === MODE.mptcp) connection.host.mib('DuplicateData');
     return;
   }
   let at = position;
@@ -117,11 +118,13 @@ export function receiveData(connection: Connection, subflow: Subflow, bytes: Uin
   const edge = connection.dataRcvEdge + 16384;
   if (stop > edge) {
     connection.host.count('mptcp-data-beyond-window');
+    connection.host.mib('NoDSSInWindow');
     stop = edge;
   }
   if (stop <= at) return;
   if (at > connection.dataRcvNxt) {
     connection.outOfOrder ??= [];
+    countOutOfOrder(connection, at);
     connection.outOfOrderBytes += insertRun(connection.outOfOrder, bytes, from, stop - at, at);
     return;
   }
@@ -132,6 +135,13 @@ export function receiveData(connection: Connection, subflow: Subflow, bytes: Uin
     connection.readableTold = true;
     connection.host.emit({ type: 'connection-readable', time: now, connection: connection.id });
   }
+}
+
+function countOutOfOrder(connection: Connection, position: number): void {
+  const runs = connection.outOfOrder!;
+  const last = runs[runs.length - 1];
+  connection.host.mib(last === undefined || position >= last.end ? 'OFOQueueTail' : 'OFOQueue');
+  if (last !== undefined && last.end === position) connection.host.mib('OFOMerge');
 }
 
 function append(connection: Connection, bytes: Uint8Array, offset: number, length: number): void {

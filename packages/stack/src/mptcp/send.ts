@@ -6,6 +6,7 @@ import { STATE } from '../tcp/state.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { Mapping, mappingChecksum } from './mapping.ts';
+import { unblockWindow } from './opportunistic.ts';
 import { headInFlight, nextReinjection, REINJECTED_HEAD, reinjectHead } from './reinjection.ts';
 import type { Subflow } from './subflow.ts';
 import { sendDataFin } from './close.ts';
@@ -25,18 +26,21 @@ export function wakeSenders(connection: Connection, _now: number): void {
 export function schedule(connection: Connection, now: number): void {
   if (connection.phase === PHASE.opening || connection.phase === PHASE.closed) return;
   if (connection.reinjections !== null) scheduleReinjections(connection, now);
+  if (connection.scheduler?.redundant === true && connection.mode === MODE.mptcp) scheduleCopies(connection, now);
   while (connection.dataNxt < connection.sendBuffer.end) {
     const waiting = connection.sendBuffer.end - connection.dataNxt;
     const window = connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : waiting;
     const length = Math.min(waiting, window);
     if (length <= 0) {
       waitForWindow(connection, now);
+      if (connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
       return;
     }
-    const subflow = select(connection, { length, avoid: null }, length === waiting);
+    const subflow = select(connection, { length, avoid: null, window, now }, length === waiting);
     if (subflow === null) return;
     const taken = assign(connection, subflow, connection.dataNxt, length, now);
     connection.dataNxt += taken;
+    subflow.copied = connection.dataNxt;
   }
   if (connection.sendClosed && !connection.finSent) {
     connection.finSent = true;
@@ -50,13 +54,46 @@ function scheduleReinjections(connection: Connection, now: number): void {
     const range = nextReinjection(connection);
     if (range === null) return;
     const length = range.end - range.position;
-    const subflow = select(connection, { length, avoid: range.avoid }, false);
+    const subflow = select(connection, { length, avoid: range.avoid, window: Number.POSITIVE_INFINITY, now }, false);
     if (subflow === null) return;
     const taken = assign(connection, subflow, range.position, length, now);
     range.position += taken;
-    connection.reinjectedBytes += taken;
-    subflow.reinjectedBytes += taken;
+    noteReinjected(connection, subflow, taken);
   }
+}
+
+/** Redundant scheduling: every subflow works through the stream at its own pace, skipping what is acknowledged. */
+function scheduleCopies(connection: Connection, now: number): void {
+  for (const subflow of connection.subflows) {
+    if (!maySend(subflow) || subflow.stale) continue;
+    for (;;) {
+      const position = Math.max(subflow.copied, connection.dataUna);
+      const length = connection.dataNxt - position;
+      if (length <= 0) break;
+      requested = length;
+      nagleHolds = false;
+      if (roomOf(subflow) <= 0) break;
+      const taken = assign(connection, subflow, position, length, now);
+      subflow.copied = position + taken;
+      noteReinjected(connection, subflow, taken);
+    }
+  }
+}
+
+function noteReinjected(connection: Connection, subflow: Subflow, bytes: number): void {
+  connection.reinjectedBytes += bytes;
+  subflow.reinjectedBytes += bytes;
+  connection.host.mib('MPTCPRetrans', Math.ceil(bytes / subflow.tcb.mss));
+}
+
+/** Sends [position, position + length) on a subflow as well; returns the bytes it took. */
+export function sendAgain(connection: Connection, subflow: Subflow, position: number, length: number, now: number): number {
+  requested = length;
+  nagleHolds = false;
+  if (!maySend(subflow) || roomOf(subflow) <= 0) return 0;
+  const taken = assign(connection, subflow, position, length, now);
+  noteReinjected(connection, subflow, taken);
+  return taken;
 }
 
 let requested = 0;
@@ -106,7 +143,7 @@ function assign(connection: Connection, subflow: Subflow, position: number, leng
   if (size < length && size > tcb.mss) size -= size % tcb.mss;
   const slices = connection.sendBuffer.gather(position, size);
   const multipath = connection.mode === MODE.mptcp;
-  const checksum = multipath && connection.checksum ? mappingChecksum(connection, position, tcb.sndEnd, slices, size) : -1;
+  const checksum = multipath && connection.checksum ? mappingChecksum(connection, position, tcb.sndEnd - subflow.sendOffset, slices, size) : -1;
   enqueue(tcb, slices, size, multipath ? new Mapping(position, tcb.sndEnd, size, checksum) : null);
   subflow.bytesScheduled += size;
   if (connection.dataRetransmitAt === 0 && multipath) armDataRetransmission(connection, now);

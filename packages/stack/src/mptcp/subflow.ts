@@ -17,6 +17,7 @@ import { handshakeSegment, synTimedOut, tcpEstablished } from './handshake.ts';
 import { segmentOptions } from './options-in.ts';
 import { writeSegmentOptions } from './options-out.ts';
 import { closeSend } from '../tcp/close.ts';
+import { shiftedBy } from './keys.ts';
 
 /** DSS with 8-byte numbers and checksum, or 8-byte numbers and two NOPs (RFC 8684 §3.3, Figure 9). */
 const DSS_SPACE = 28;
@@ -53,6 +54,17 @@ export class Subflow implements TcpUser {
   /** Timed out at least once since anything was acknowledged. */
   stale = false;
   carriedData = false;
+  /** Another version is being tried instead: its end does not concern the connection. */
+  replaced = false;
+  /** Data sent and received on Fast Open SYNs: subflow sequence numbers of mappings do not count it (RFC 8684 appendix B.2). */
+  sendOffset = 0;
+  receiveOffset = 0;
+  /** Bytes of the data stream up to which this subflow has had its copy (redundant scheduling). */
+  copied = 0;
+  /** End of the last bytes sent here to unblock the shared window. */
+  copiedHead = 0;
+  /** Not penalised again before this time. */
+  penalisedUntil = 0;
 
   // Received mappings.
   mappings: ReceivedMapping[] | null = null;
@@ -63,6 +75,8 @@ export class Subflow implements TcpUser {
   priorityPending = false;
   failPending = false;
   failPosition = 0;
+  /** MP_FAIL is out and the peer still sends mappings: repeat it; reset at this time (0: no). */
+  failUntil = 0;
   infinitePending = false;
   /** The last ACK had no room for everything: another one follows. */
   moreToSay = false;
@@ -142,6 +156,40 @@ export class Subflow implements TcpUser {
     this.requestAck();
   }
 
+  fastOpenData(limit: number): Uint8Array[] | null {
+    const { connection } = this;
+    const length = Math.min(limit, connection.sendBuffer.end - 1);
+    return !connection.active || this.joining || length <= 0 || connection.dataNxt > 1 ? null : connection.sendBuffer.gather(1, length);
+  }
+
+  fastOpenAnswered(acknowledged: number, now: number): void {
+    const { connection } = this;
+    if (acknowledged === 0) return;
+    // Not part of the data sequence space, but of the application's stream (RFC 8684 appendix B.2).
+    this.sendOffset = acknowledged;
+    this.lastBareAck = 1 + acknowledged;
+    connection.dataNxt = 1 + acknowledged;
+    if (connection.local !== null) connection.local = shiftedBy(connection.local, acknowledged);
+    dataAcknowledged(connection, 1 + acknowledged, now);
+    connection.dataRetransmitAt = 0;
+  }
+
+  /** Data on a SYN with a valid cookie (RFC 7413 §4.2.2). */
+  fastOpenReceived(bytes: Uint8Array, _now: number): void {
+    const { connection } = this;
+    this.receiveOffset = bytes.length;
+    this.bytesReceived += bytes.length;
+    if (connection.remote !== null) connection.remote = shiftedBy(connection.remote, bytes.length);
+    connection.dataRcvNxt += bytes.length;
+    connection.received.append(bytes, 0, bytes.length);
+    connection.readableTold = true;
+  }
+
+  onProbe(now: number): void {
+    const { connection } = this;
+    if (this.established && connection.mode === MODE.mptcp) connection.scheduler?.onDoubt?.(connection, this, now);
+  }
+
   onEstablished(now: number): void {
     tcpEstablished(this, now);
   }
@@ -150,6 +198,7 @@ export class Subflow implements TcpUser {
     const { connection } = this;
     if (this.stale) {
       this.stale = false;
+      connection.host.mib('SubflowRecover');
       connection.host.emit({ type: 'subflow-recovered', time: now, connection: connection.id, subflow: this.id });
     }
     if (position > 1) this.carriedData = true;
@@ -165,6 +214,7 @@ export class Subflow implements TcpUser {
     }
     if (!this.stale) {
       this.stale = true;
+      connection.host.mib('SubflowStale');
       connection.host.emit({ type: 'subflow-stale', time: now, connection: connection.id, subflow: this.id, timeouts: consecutive });
     }
     if (connection.mode === MODE.mptcp && connection.subflows.length > 1) reinjectSubflow(this, 'timeout', now);
@@ -199,6 +249,7 @@ export class Subflow implements TcpUser {
     connection.subflows = connection.subflows.filter((other) => other !== this);
     const view = connection.views.indexOf(this.tcb);
     if (view >= 0) connection.views.splice(view, 1);
+    if (this.replaced) return;
     this.mappings = null;
     this.pendingMapping = null;
     const reset = reason === 'reset' || reason === 'refused';
@@ -217,9 +268,9 @@ export class Subflow implements TcpUser {
       return;
     }
     if (reinject && connection.dataNxt > connection.dataUna) reinjectSubflow(this, 'closed', now);
-    if (connection.phase !== PHASE.closed) connection.pathManager?.onSubflowClosed(connection, this, reason, transient, now);
+    if (connection.phase !== PHASE.closed) connection.pathManager?.onSubflowClosed?.(connection, this, reason, transient, now);
     if (connection.phase === PHASE.closed) {
-      if (connection.subflows.length === 0) connection.closeAt = 0;
+      if (connection.subflows.length === 0) connection.closeAt = connection.fastcloseAt = 0;
     } else if (!connection.subflows.some((other) => other.established)) {
       lastSubflowGone(connection, reason, now);
     }

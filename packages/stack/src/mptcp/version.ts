@@ -1,9 +1,89 @@
-/** What differs between the versions of Multipath TCP. Version 0 (RFC 6824) is not spoken yet: see the README's status table. */
+/**
+ * What differs between version 0 (RFC 6824) and version 1 (RFC 8684) of Multipath TCP; the rest of the code asks this
+ * object and never compares version numbers.
+ */
+import { sha1 } from '@noble/hashes/legacy.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { CAPABLE_FLAG } from '@subflow/wire';
+import type { MpCapable } from '@subflow/wire';
 
-/** The version this stack offers and accepts. */
-export const VERSION = 1;
+export type VersionNumber = 0 | 1;
 
-/** Whether a version in a peer's MP_CAPABLE can be answered; another one falls back or is answered with ours (RFC 8684 §3.1). */
-export function acceptsVersion(version: number): boolean {
-  return version >= VERSION;
+export interface MptcpVersion {
+  readonly number: VersionNumber;
+  /** Hash of keys and HMACs: SHA-1 (RFC 6824 §3.1) or SHA-256 (RFC 8684 §3.1). */
+  readonly hash: typeof sha1 | typeof sha256;
+  /** MP_CAPABLE of the SYN carries the initiator's key (RFC 6824 §3.1); in version 1 it comes with the third ACK. */
+  readonly keyInSyn: boolean;
+  /** MP_CAPABLE may carry a data-level length and stand for the first mapping (RFC 8684 §3.1). */
+  readonly mapsWithCapable: boolean;
+  /** ADD_ADDR carries an HMAC and is echoed (RFC 8684 §3.4.1). */
+  readonly authenticatesAddresses: boolean;
+  /** MP_PRIO may name another subflow by address id (RFC 6824 §3.3.8). */
+  readonly namesPriority: boolean;
+  /** Resets carry MP_TCPRST, fast close may ride on them (RFC 8684 §3.5, §3.6). */
+  readonly explainsResets: boolean;
+  /** Flag C of MP_CAPABLE means "no joins to the initial address" (RFC 8684 §3.1); in version 0 it is a crypto bit. */
+  readonly deniesInitialAddress: boolean;
+  /** An unknown extension (flag B) drops the whole SYN (RFC 6824 §3.1); in version 1 only the option (RFC 8684 §3.1). */
+  readonly dropsExtendedSyn: boolean;
+}
+
+export const VERSION_0: MptcpVersion = {
+  number: 0,
+  hash: sha1,
+  keyInSyn: true,
+  mapsWithCapable: false,
+  authenticatesAddresses: false,
+  namesPriority: true,
+  explainsResets: false,
+  deniesInitialAddress: false,
+  dropsExtendedSyn: true,
+};
+
+export const VERSION_1: MptcpVersion = {
+  number: 1,
+  hash: sha256,
+  keyInSyn: false,
+  mapsWithCapable: true,
+  authenticatesAddresses: true,
+  namesPriority: false,
+  explainsResets: true,
+  deniesInitialAddress: true,
+  dropsExtendedSyn: false,
+};
+
+export function versionOf(number: VersionNumber): MptcpVersion {
+  return number === 0 ? VERSION_0 : VERSION_1;
+}
+
+/** Whether MP_CAPABLE has an algorithm we know: bit H of C to H (RFC 6824 §3.1), of D to H (RFC 8684 §3.1). */
+function knowsAlgorithm(option: MpCapable): boolean {
+  return (option.flags & CAPABLE_FLAG.sha256) !== 0 && (option.flags & CAPABLE_FLAG.extensibility) === 0;
+}
+
+/**
+ * The version in which to answer the MP_CAPABLE options of a SYN, and the option that decides it. A higher version
+ * than ours is answered with ours (RFC 8684 §3.1); beside each other, the newer one wins.
+ */
+export function chooseVersion(options: readonly MpCapable[], accepted: readonly VersionNumber[]): { version: MptcpVersion; option: MpCapable } | null {
+  if (accepted.includes(1)) {
+    const option = options.find((one) => one.version >= 1 && one.senderKey === null && knowsAlgorithm(one));
+    if (option !== undefined) return { version: VERSION_1, option };
+  }
+  if (accepted.includes(0)) {
+    const option = options.find((one) => one.version === 0 && one.senderKey !== null && one.receiverKey === null && knowsAlgorithm(one));
+    if (option !== undefined) return { version: VERSION_0, option };
+  }
+  return null;
+}
+
+/** Whether the MP_CAPABLE of a SYN+ACK accepts what we offered in this version. */
+export function acceptsOffer(version: MptcpVersion, option: MpCapable): boolean {
+  return option.version === version.number && option.senderKey !== null && option.receiverKey === null && knowsAlgorithm(option);
+}
+
+/** Whether MP_CAPABLE is a third ACK (or first data) of this version: both keys. */
+export function isThirdAck(version: MptcpVersion, option: MpCapable): boolean {
+  return option.version === version.number && option.senderKey !== null && option.receiverKey !== null;
 }

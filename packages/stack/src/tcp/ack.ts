@@ -57,12 +57,17 @@ export function processAck(tcb: Tcb, segment: Segment, segmentPosition: number, 
 function control(tcb: Tcb, segment: Segment, advanced: boolean, lost: number, now: number): void {
   if (tcb.congestionState !== CONGESTION.open && tcb.sndUna >= tcb.recoveryPoint && advanced) leaveRecovery(tcb, now);
   if (lost > 0) enterRecovery(tcb, now);
+  if (tcb.deliveryRate !== null) {
+    // The controller owns the window, in recovery too.
+    if (delivered > 0) tcb.congestion.onSample!(tcb, tcb.deliveryRate.finish(tcb, delivered, rttSample), now);
+    return;
+  }
   if (tcb.congestionState === CONGESTION.recovery) {
     proportionalRateReduction(tcb, delivered, advanced && lost === 0);
     return;
   }
   if (tcb.ecn && (segment.flags & FLAG.ece) !== 0) reduceForEcn(tcb, now);
-  if (delivered > 0 && tcb.cwndLimited) tcb.congestion.onAck(tcb, delivered, now);
+  if (delivered > 0 && tcb.cwndLimited && tcb.deliveryRate === null) tcb.congestion.onAck(tcb, delivered, now);
 }
 
 /** Drops what is acknowledged from the retransmission queue. */
@@ -96,6 +101,7 @@ function takeCumulative(tcb: Tcb, acked: number, now: number): void {
 
 function account(tcb: Tcb, record: SendRecord, length: number, now: number): void {
   delivered += length;
+  tcb.deliveryRate?.acknowledged(record, length, now);
   rackDelivered(tcb, record, now);
   // Karn's algorithm (RFC 6298 §3): only what was sent once gives a sample; the latest such record counts.
   if (!record.retransmitted) rttSample = now - record.sentAt;

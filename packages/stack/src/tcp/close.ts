@@ -65,7 +65,7 @@ function stop(tcb: Tcb): void {
   tcb.inFlight = tcb.lostBytes = tcb.sackedBytes = 0;
   tcb.outOfOrder = null;
   tcb.outOfOrderBytes = 0;
-  tcb.retransmitAt = tcb.probeAt = tcb.reorderAt = tcb.delayedAckAt = tcb.persistAt = tcb.keepaliveAt = tcb.closeAt = 0;
+  tcb.retransmitAt = tcb.probeAt = tcb.reorderAt = tcb.delayedAckAt = tcb.persistAt = tcb.keepaliveAt = tcb.paceAt = tcb.closeAt = 0;
   tcb.synPending = tcb.tlpPending = tcb.probePending = false;
   tcb.context.reschedule(tcb);
 }

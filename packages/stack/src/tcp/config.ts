@@ -1,4 +1,6 @@
 /** Settings of a host's TCP. Times in microseconds, sizes in bytes. */
+import type { CongestionFactory } from './congestion/types.ts';
+
 export interface TcpConfig {
   /** Shortest retransmission timeout. RFC 6298 §2.4 says 1 s; Linux and RFC 8961 practice is 200 ms. */
   minRto: number;
@@ -31,7 +33,8 @@ export interface TcpConfig {
   /** Ask for ECN when connecting (RFC 3168 §6.1.1); it is always accepted when asked for. */
   ecn: boolean;
   nagle: boolean;
-  congestion: string;
+  /** A name (cubic, newreno, bbr) or a factory of your own. */
+  congestion: string | CongestionFactory;
   /** Challenge ACKs per second and host (RFC 5961 §7). */
   challengeAckLimit: number;
 }

@@ -1,6 +1,7 @@
 /** Choosing and writing the next segment of a connection (RFC 9293 §3.8.6.2.1, §3.10.8). */
 import { addOdd, FLAG, finish, fold, pseudoHeader4, sum, writeTcp, writeTimestamps } from '@subflow/wire';
 import { RECORD, SendRecord, splitRecord } from './record.ts';
+import { dropSynData, writeFastOpen } from './fast-open.ts';
 import { sackBlocks, sackScratch } from './reassembly.ts';
 import { tailRecord } from './rack.ts';
 import { limitedTransmit } from './recovery.ts';
@@ -61,6 +62,7 @@ export function pollSegment(tcb: Tcb, slot: TransmitSlot, now: number): boolean 
   if (tcb.tlpPending && sendProbe(tcb, slot, now)) return true;
   tcb.user.prepare(now);
   if (tcb.firstUnsent !== null && sendNew(tcb, slot, now)) return true;
+  if (tcb.deliveryRate !== null && tcb.firstUnsent === null && tcb.inFlight + tcb.mss <= tcb.cwnd) tcb.deliveryRate.limitedByApplication(tcb);
   if (tcb.finQueued && tcb.firstUnsent === null && !tcb.finSent && tcb.sndUna <= tcb.sndEnd) return sendFin(tcb, slot, now);
   if (tcb.probePending) {
     tcb.probePending = false;
@@ -83,10 +85,35 @@ function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   } else {
     tcb.ecn = false;
   }
-  writeSegment(tcb, slot, passive ? SEGMENT_KIND.synAck : SEGMENT_KIND.syn, flags, 0, null, 0, 0, now);
+  const data = passive || tcb.fastOpen === null ? null : synData(tcb, now);
+  const kind = passive ? SEGMENT_KIND.synAck : SEGMENT_KIND.syn;
+  if (data === null) writeSegment(tcb, slot, kind, flags, 0, null, 0, 0, now);
+  else writeSegment(tcb, slot, kind, flags, 0, data, data.position, data.end - data.position, now);
   tcb.retransmitAt = now + backedOffRto(tcb);
   tcb.context.reschedule(tcb);
   return true;
+}
+
+/** Data for a SYN with a Fast Open cookie; a repeated SYN goes without (RFC 7413 §4.2.1). */
+function synData(tcb: Tcb, now: number): SendRecord | null {
+  const fastOpen = tcb.fastOpen!;
+  if (tcb.synCount > 1) {
+    if (fastOpen.sent > 0) dropSynData(tcb, 1);
+    tcb.fastOpen = null;
+    return null;
+  }
+  const limit = fastOpen.cookie.length === 0 ? 0 : tcb.peerMss - MAX_OPTIONS;
+  const slices = limit <= 0 ? null : tcb.user.fastOpenData(limit);
+  if (slices === null) return null;
+  const length = slices.reduce((total, slice) => total + slice.length, 0);
+  const record = enqueue(tcb, slices, length, null);
+  record.state = RECORD.inFlight;
+  record.sentAt = now;
+  tcb.firstUnsent = null;
+  tcb.sndNxt = record.end;
+  tcb.inFlight = length;
+  fastOpen.sent = length;
+  return record;
 }
 
 function sendAck(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
@@ -111,6 +138,7 @@ function sendFin(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
 /** The earliest lost bytes, as far as the window allows. */
 function retransmit(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   if (tcb.inFlight > 0 && tcb.inFlight + tcb.mss > tcb.cwnd) return false;
+  if (isPaced(tcb, now)) return false;
   let record = tcb.head;
   while (record !== null && record.state !== RECORD.lost && record.state !== RECORD.unsent) record = record.next;
   if (record === null || record.state !== RECORD.lost) return false;
@@ -150,6 +178,8 @@ function resend(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: number): 
   record.state = RECORD.inFlight;
   record.retransmitted = true;
   record.sentAt = now;
+  tcb.deliveryRate?.sent(tcb, record, now);
+  pace(tcb, length, now);
   tcb.inFlight += length;
   tcb.retransmissions++;
   tcb.bytesRetransmitted += length;
@@ -158,6 +188,7 @@ function resend(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: number): 
 }
 
 function sendNew(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
+  if (isPaced(tcb, now)) return false;
   const record = tcb.firstUnsent!;
   const wanted = record.end - record.position;
   const congestion = tcb.cwnd + limitedTransmit(tcb) - tcb.inFlight;
@@ -186,6 +217,8 @@ function transmitNew(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: numb
   record.sentAt = now;
   tcb.firstUnsent = record.next;
   tcb.sndNxt = record.end;
+  tcb.deliveryRate?.sent(tcb, record, now);
+  pace(tcb, length, now);
   tcb.inFlight += length;
   tcb.bytesSent += length;
   if (tcb.unackedSince === 0) tcb.unackedSince = now;
@@ -195,6 +228,18 @@ function transmitNew(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: numb
   writeSegment(tcb, slot, SEGMENT_KIND.data, last ? FLAG.ack | FLAG.psh : FLAG.ack, record.position, record, record.position, length, now);
   if (tcb.retransmitAt === 0 && tcb.probeAt === 0) armRetransmission(tcb, now);
   else if (tcb.probeAt !== 0) armRetransmission(tcb, now);
+}
+
+/** Whether the controller's pacing rate makes the next transmission wait; arms the timer for it. */
+function isPaced(tcb: Tcb, now: number): boolean {
+  if (tcb.pacingRate === 0 || tcb.pacedUntil <= now) return false;
+  tcb.paceAt = Math.ceil(tcb.pacedUntil);
+  tcb.context.reschedule(tcb);
+  return true;
+}
+
+function pace(tcb: Tcb, length: number, now: number): void {
+  if (tcb.pacingRate > 0) tcb.pacedUntil = Math.max(now, tcb.pacedUntil) + length / tcb.pacingRate;
 }
 
 /** Largest payload of one transmission on this interface. */
@@ -238,6 +283,7 @@ function writeSegment(
   // SACK goes behind what the user must say; both fit because the user is told the room that is left.
   const sackWanted = !syn && kind !== SEGMENT_KIND.reset && tcb.sack && (tcb.outOfOrder !== null || tcb.dsackRight > tcb.dsackLeft);
   at += tcb.user.writeOptions(kind, record, from, length, view, at, MAX_OPTIONS - (at - optionsAt), now);
+  if (syn && tcb.fastOpen !== null) at += writeFastOpen(tcb.fastOpen.cookie, view, at, MAX_OPTIONS - (at - optionsAt));
   if (sackWanted) at += writeSack(tcb, view, at, MAX_OPTIONS - (at - optionsAt));
   const optionsLength = at - optionsAt;
   let window = 0;

@@ -2,6 +2,14 @@
 
 export const RECORD = { unsent: 0, inFlight: 1, lost: 2, sacked: 3 } as const;
 
+/** What was delivered when a record was sent (`delivery-rate.ts`). */
+export interface RateStamp {
+  delivered: number;
+  deliveredAt: number;
+  firstSentAt: number;
+  appLimited: boolean;
+}
+
 /** What an extension maps a record's bytes to; TCP only carries it along (RFC 8684 §3.3.1 in our case). */
 export type RecordTag = object | null;
 
@@ -16,7 +24,8 @@ export class SendRecord {
   /** Time of the last transmission, microseconds. */
   sentAt = 0;
   retransmitted = false;
-  /** Position up to which data had been sent when this was last transmitted: tells whether it was cwnd-limited. */
+  /** State of the delivery-rate measurement at transmission; null unless the controller wants it. */
+  rate: RateStamp | null = null;
   next: SendRecord | null = null;
   slices: Uint8Array[];
   skip: number;
@@ -37,6 +46,7 @@ export function splitRecord(record: SendRecord, at: number): SendRecord {
   rest.state = record.state;
   rest.sentAt = record.sentAt;
   rest.retransmitted = record.retransmitted;
+  rest.rate = record.rate;
   rest.next = record.next;
   record.next = rest;
   record.end = at;

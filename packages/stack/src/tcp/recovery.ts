@@ -39,7 +39,7 @@ export function proportionalRateReduction(tcb: Tcb, delivered: number, advanced:
 /** Leaves recovery once everything sent before it is acknowledged. */
 export function leaveRecovery(tcb: Tcb, now: number): void {
   if (tcb.congestionState === CONGESTION.recovery) {
-    tcb.cwnd = Math.max(tcb.ssthresh, 2 * tcb.mss);
+    if (tcb.deliveryRate === null) tcb.cwnd = Math.max(tcb.ssthresh, 2 * tcb.mss);
     rackRecovered(tcb);
   }
   tcb.congestionState = CONGESTION.open;
@@ -85,7 +85,7 @@ export function reduceForEcn(tcb: Tcb, now: number): void {
   if (tcb.congestionState !== CONGESTION.open || tcb.sndUna < tcb.ecnReducedAt) return;
   tcb.ecnReducedAt = tcb.sndNxt;
   tcb.ssthresh = Math.floor(tcb.congestion.onLoss(tcb, now));
-  tcb.cwnd = Math.max(tcb.ssthresh, tcb.mss);
+  if (tcb.deliveryRate === null) tcb.cwnd = Math.max(tcb.ssthresh, tcb.mss);
   tcb.ecnSendCwr = true;
   tcb.context.congestionEvent(tcb, 'ecn', now);
 }

@@ -4,6 +4,7 @@ import { FLAG } from '@subflow/wire';
 import { ACK, processAck } from './ack.ts';
 import { abort, enterTimeWait, remove } from './close.ts';
 import { challengeAck } from './challenge-ack.ts';
+import { dropSynData, fastOpenCookie } from './fast-open.ts';
 import { DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6, updateMss } from './path-mtu.ts';
 import { receivePayload } from './receive.ts';
 import { sampleRtt } from './rtt.ts';
@@ -34,12 +35,22 @@ export function openPassive(tcb: Tcb, segment: Segment, now: number): void {
 }
 
 /** Completes a passive open from a valid SYN cookie: as if the SYN had been seen (RFC 4987 §3.6). */
-export function openFromCookie(tcb: Tcb, segment: Segment, mss: number, now: number): void {
+export function openFromCookie(tcb: Tcb, segment: Segment, options: { mss: number; timestamps: boolean; sack: boolean; scale: number }, now: number): void {
   tcb.state = STATE.synReceived;
   tcb.irs = (segment.seq - 1) | 0;
   tcb.rcvNxt = 1;
   tcb.rcvEdge = 1;
-  tcb.peerMss = mss;
+  tcb.peerMss = options.mss;
+  tcb.timestamps = options.timestamps;
+  tcb.sack = options.sack;
+  if (options.timestamps) {
+    tcb.tsRecent = segment.tsVal;
+    tcb.tsRecentAt = now;
+  }
+  if (options.scale >= 0 && tcb.context.tcp.windowScaling) {
+    tcb.sndScale = options.scale;
+    tcb.rcvScale = windowShift(tcb.context.tcp.maxReceiveBuffer);
+  }
   tcb.sndNxt = 1;
   tcb.lastReceivedAt = now;
   updateMss(tcb);
@@ -220,6 +231,7 @@ function arrivesInSynSent(tcb: Tcb, segment: Segment, now: number): void {
     return;
   }
   takeSyn(tcb, segment, now);
+  const synAcked = (flags & FLAG.ack) === 0 ? 0 : answerFastOpen(tcb, segment, acked);
   if ((flags & FLAG.ack) === 0) {
     // Simultaneous open (RFC 9293 §3.5).
     tcb.state = STATE.synReceived;
@@ -228,7 +240,7 @@ function arrivesInSynSent(tcb: Tcb, segment: Segment, now: number): void {
     tcb.context.wake(tcb);
     return;
   }
-  tcb.sndUna = 1;
+  tcb.sndUna = 1 + synAcked;
   tcb.state = STATE.established;
   takeHandshakeRtt(tcb, now);
   // Windows on SYN segments are never scaled (RFC 7323 §2.2).
@@ -240,11 +252,25 @@ function arrivesInSynSent(tcb: Tcb, segment: Segment, now: number): void {
   if (tcb.ecn) tcb.ecn = (flags & (FLAG.ece | FLAG.cwr)) === FLAG.ece;
   tcb.ackNow = true;
   if (!tcb.user.onHandshake(segment, now)) return;
+  if (synAcked > 0) tcb.user.fastOpenAnswered(synAcked, now);
   established(tcb, now);
   if ((tcb.state as number) === STATE.closed) return;
   // Data or FIN on a SYN+ACK is taken after establishment.
   if (segment.payloadLength > 0 || (flags & FLAG.fin) !== 0) arrivesData(tcb, segment, 1, (flags & FLAG.fin) !== 0, now);
   tcb.context.wake(tcb);
+}
+
+/** What the SYN+ACK says about the data on our SYN; learns a cookie (RFC 7413 §4.1.3). Returns the bytes acknowledged. */
+function answerFastOpen(tcb: Tcb, segment: Segment, acked: number): number {
+  const { fastOpen } = tcb;
+  if (fastOpen === null) return 0;
+  const cookie = fastOpenCookie(segment);
+  const accepted = Math.max(0, acked - 1);
+  if (cookie !== null && cookie.length > 0) tcb.context.fastOpenCookie(tcb, cookie);
+  else if (fastOpen.sent > 0 && accepted === 0) tcb.context.fastOpenCookie(tcb, null);
+  if (fastOpen.sent > 0) dropSynData(tcb, acked);
+  tcb.fastOpen = null;
+  return accepted;
 }
 
 /** Learns sequence numbers and options from the peer's SYN. */

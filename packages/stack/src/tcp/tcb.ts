@@ -1,5 +1,7 @@
 /** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
 import type { CongestionControl } from './congestion/types.ts';
+import { DeliveryRate } from './delivery-rate.ts';
+import type { FastOpen } from './fast-open.ts';
 import type { SendRecord } from './record.ts';
 import type { OutOfOrderRun } from './reassembly.ts';
 import { CONGESTION, STATE } from './state.ts';
@@ -98,6 +100,12 @@ export class Tcb {
 
   // Congestion.
   congestion: CongestionControl;
+  /** Only for controllers that want rates. */
+  readonly deliveryRate: DeliveryRate | null;
+  /** Bytes per microsecond, 0: not paced; and when the next transmission may start. */
+  pacingRate = 0;
+  pacedUntil = 0;
+  paceAt = 0;
   congestionState: number = CONGESTION.open;
   cwnd = 0;
   ssthresh = INFINITE_SSTHRESH;
@@ -146,6 +154,8 @@ export class Tcb {
   ackPending = 0;
   quickAcks = 16;
   synPending = false;
+  /** TCP Fast Open (RFC 7413), null when not used. */
+  fastOpen: FastOpen | null = null;
   resetPending = false;
   probePending = false;
   /** The application's wish to send at once (Nagle off). */
@@ -186,6 +196,7 @@ export class Tcb {
     this.rto = context.tcp.initialRto;
     this.noDelay = !context.tcp.nagle;
     this.congestion = congestion;
+    this.deliveryRate = congestion.onSample === undefined ? null : new DeliveryRate();
     this.cwnd = 10 * this.mss;
   }
 }

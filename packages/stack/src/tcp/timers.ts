@@ -14,6 +14,7 @@ export function nextDeadline(tcb: Tcb): number {
   at = earlier(at, tcb.delayedAckAt);
   at = earlier(at, tcb.persistAt);
   at = earlier(at, tcb.keepaliveAt);
+  at = earlier(at, tcb.paceAt);
   return earlier(at, tcb.closeAt);
 }
 
@@ -55,6 +56,7 @@ export function fireTimers(tcb: Tcb, now: number): void {
     tcb.tlpPending = true;
     tcb.retransmitAt = now + backedOffRto(tcb);
     tcb.context.congestionEvent(tcb, 'tail-loss-probe', now);
+    tcb.user.onProbe(now);
     tcb.context.wake(tcb);
   }
   if (due(tcb.retransmitAt, now)) retransmissionTimeout(tcb, now);
@@ -62,6 +64,10 @@ export function fireTimers(tcb: Tcb, now: number): void {
   if (due(tcb.delayedAckAt, now)) {
     tcb.delayedAckAt = 0;
     tcb.ackNow = true;
+    tcb.context.wake(tcb);
+  }
+  if (due(tcb.paceAt, now)) {
+    tcb.paceAt = 0;
     tcb.context.wake(tcb);
   }
   if (due(tcb.persistAt, now)) persistTimeout(tcb, now);

@@ -24,6 +24,12 @@ export interface TcpUser {
   prepare(now: number): void;
   /** A segment with an acknowledgement has been written. */
   onAckSent(): void;
+  /** Data for a SYN with a Fast Open cookie (RFC 7413), at most `limit` bytes; null for none. */
+  fastOpenData(limit: number): Uint8Array[] | null;
+  /** The SYN+ACK acknowledged this many bytes of the SYN's data; the rest must be sent again as ordinary data. */
+  fastOpenAnswered(acknowledged: number, now: number): void;
+  /** A tail loss probe is about to go out: acknowledgements are late (RFC 8985 §7.3). */
+  onProbe(now: number): void;
   onEstablished(now: number): void;
   /** Bytes up to `position` are acknowledged. */
   onAcknowledged(position: number, now: number): void;
@@ -42,6 +48,8 @@ export interface TcpContext {
   count(reason: string): void;
   /** Grants or refuses one challenge ACK (RFC 5961 §7). */
   challengeAck(now: number): boolean;
+  /** A Fast Open cookie to remember for the peer; null: the one used was not accepted. */
+  fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void;
   removed(tcb: Tcb): void;
   congestionEvent(tcb: Tcb, kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn', now: number): void;
 }

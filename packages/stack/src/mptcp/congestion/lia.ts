@@ -1,15 +1,12 @@
 /** The Linked Increases Algorithm (RFC 6356): subflows of one connection together take no more than one TCP on their best path. */
 import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
-
-/** The controllers' view of their connection: the congestion states of all its subflows. */
-export interface CoupledGroup {
-  readonly views: CongestionView[];
-}
+import { Growth, halved } from './group.ts';
+import type { CoupledGroup } from './group.ts';
 
 export class Lia implements CongestionControl {
   readonly name = 'lia';
   private readonly group: CoupledGroup;
-  private counted = 0;
+  private readonly growth = new Growth();
 
   constructor(group: CoupledGroup) {
     this.group = group;
@@ -24,22 +21,15 @@ export class Lia implements CongestionControl {
     for (const other of this.group.views) total += other.cwnd;
     if (total === 0) return;
     // Increase by min(alpha * acked * MSS / total, acked * MSS / cwnd) (RFC 6356 §3).
-    const coupled = (this.alpha(total) * acked * view.mss) / total;
-    const alone = (acked * view.mss) / view.cwnd;
-    this.counted += Math.min(coupled, alone);
-    if (this.counted >= 1) {
-      const whole = Math.floor(this.counted);
-      view.cwnd += whole;
-      this.counted -= whole;
-    }
+    this.growth.add(view, Math.min((this.alpha(total) * acked * view.mss) / total, (acked * view.mss) / view.cwnd));
   }
 
   onLoss(view: CongestionView, _now: number): number {
-    return Math.max(view.cwnd / 2, 2 * view.mss);
+    return halved(view);
   }
 
   onTimeout(view: CongestionView, _now: number): number {
-    return Math.max(view.cwnd / 2, 2 * view.mss);
+    return halved(view);
   }
 
   /** alpha = total * max(cwnd_i / rtt_i^2) / (sum(cwnd_i / rtt_i))^2 (RFC 6356 §3, equation 2). */

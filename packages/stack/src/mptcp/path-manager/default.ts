@@ -1,43 +1,24 @@
 /**
- * The default path manager: endpoints and limits as in the kernel, and what its users ask for most: a subflow that was
- * lost is established again once the path works.
+ * The default path manager: endpoints and limits as in the kernel (Linux, net/mptcp/pm_kernel.c and `man ip-mptcp`),
+ * and what its users ask for most: a subflow that was lost is established again once the path works.
  */
 import { sameAddress } from '@subflow/wire';
 import type { Connection } from '../connection.ts';
 import type { Subflow } from '../subflow.ts';
 import type { RemoteAddress } from '../address.ts';
 import type { CloseReason } from '../../tcp/state.ts';
-import type { PathManager, PathManagerFactory } from './types.ts';
-
-/** A pair of addresses that had a subflow and shall have one again. */
-interface LostPath {
-  local: Uint8Array;
-  localId: number;
-  remote: Uint8Array;
-  remotePort: number;
-  remoteId: number;
-  backup: boolean;
-  /** The attempt in progress, null while waiting for the next. */
-  attempt: Subflow | null;
-  interval: number;
-  nextAt: number;
-}
+import { Rejoin } from './rejoin.ts';
+import type { Endpoint, PathManager, PathManagerFactory } from './types.ts';
 
 class DefaultPathManager implements PathManager {
   readonly name = 'default';
-  private lost: LostPath[] = [];
+  private readonly rejoin = new Rejoin();
+  /** Pairs of local id and remote id tried so far: an endpoint is used once for each. */
+  private readonly tried = new Set<string>();
 
   onEstablished(connection: Connection, now: number): void {
-    const { host } = connection;
-    const initial = connection.subflows[0];
-    for (const endpoint of host.endpoints) {
-      if (endpoint.signal) connection.announce(endpoint.id, endpoint.address, endpoint.port, now);
-      if (!connection.active || !endpoint.subflow || initial === undefined) continue;
-      if (sameAddress(endpoint.address, initial.tcb.local)) continue;
-      if (endpoint.address.length === connection.remoteAddress.length && !connection.peerDeniesJoin) {
-        connection.join(endpoint.address, endpoint.id, connection.remoteAddress, connection.remotePort, 0, endpoint.backup, now);
-      }
-    }
+    for (const endpoint of connection.host.endpoints) if (endpoint.signal) connection.announce(endpoint.id, endpoint.address, endpoint.port, now);
+    for (const endpoint of connection.host.endpoints) this.openFrom(connection, endpoint, now);
     for (const remote of connection.remoteAddresses ?? []) this.onAnnounced(connection, remote, now);
   }
 
@@ -46,68 +27,91 @@ class DefaultPathManager implements PathManager {
     // Too early for a join: `onEstablished` comes back to it.
     if (!connection.confirmed) return;
     const port = remote.port ?? connection.remotePort;
-    const candidates = host.endpoints.filter((endpoint) => endpoint.subflow && endpoint.address.length === remote.address.length);
-    // Only endpoints that do not carry a subflow yet are used, as the kernel does without `fullmesh`.
+    const family = host.endpoints.filter((endpoint) => endpoint.address.length === remote.address.length);
+    const mesh = family.filter((endpoint) => endpoint.fullmesh);
+    if (mesh.length > 0) {
+      for (const endpoint of mesh) this.open(connection, endpoint, remote.address, port, remote.id, now);
+      return;
+    }
+    const laminar = family.filter((endpoint) => endpoint.laminar);
+    const candidates = laminar.length > 0 ? laminar : family.filter((endpoint) => endpoint.subflow);
+    // Endpoints that do not carry a subflow yet come first, as in the kernel.
     const free = candidates.find((endpoint) => !connection.subflows.some((subflow) => sameAddress(subflow.tcb.local, endpoint.address)));
     const local = free ?? candidates[0];
     if (local !== undefined) {
-      connection.join(local.address, local.id, remote.address, port, remote.id, local.backup, now);
+      connection.join(local.address, local.id, remote.address, port, remote.id, local.backup, now, local.device);
       return;
     }
     const source = host.sourceFor(remote.address);
     if (source !== null) connection.join(source, connection.localIdOf(source), remote.address, port, remote.id, false, now);
   }
 
-  onSubflowEstablished(_connection: Connection, subflow: Subflow, _now: number): void {
-    this.lost = this.lost.filter((path) => path.attempt !== subflow);
+  onRemoved(_connection: Connection, addressId: number): void {
+    this.rejoin.forgetRemote(addressId);
+    this.forgetTried(`:${addressId}`);
+  }
+
+  onSubflowEstablished(_connection: Connection, subflow: Subflow): void {
+    this.rejoin.established(subflow);
   }
 
   onSubflowClosed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): void {
-    const { rejoinInterval, rejoinMaxInterval } = connection.host.mptcp;
-    const waiting = this.lost.find((path) => path.attempt === subflow);
-    if (waiting !== undefined) {
-      waiting.attempt = null;
-      // A refusal for good is final (RFC 8684 §3.6); silence is not.
-      if (reason === 'refused' || (reason === 'reset' && !transient)) this.lost = this.lost.filter((path) => path !== waiting);
-      waiting.nextAt = now + waiting.interval;
-      waiting.interval = Math.min(waiting.interval * 2, rejoinMaxInterval);
-      return;
-    }
-    if (!subflow.active || rejoinInterval === 0 || !subflow.wasEstablished || !connection.open) return;
-    if (reason !== 'timeout' && reason !== 'unreachable' && !(reason === 'reset' && transient)) return;
-    if (subflow.remoteId === 0 && connection.peerDeniesJoin) return;
-    this.lost.push({
-      local: subflow.tcb.local,
-      localId: subflow.localId,
-      remote: subflow.tcb.remote,
-      remotePort: subflow.tcb.remotePort,
-      remoteId: subflow.remoteId,
-      backup: subflow.localBackup,
-      attempt: null,
-      interval: rejoinInterval,
-      nextAt: now + rejoinInterval,
-    });
+    this.rejoin.closed(connection, subflow, reason, transient, now);
+  }
+
+  onEndpointAdded(connection: Connection, endpoint: Endpoint, now: number): void {
+    if (!connection.confirmed) return;
+    if (endpoint.signal) connection.announce(endpoint.id, endpoint.address, endpoint.port, now);
+    this.openFrom(connection, endpoint, now);
+  }
+
+  onEndpointRemoved(_connection: Connection, endpoint: Endpoint | null): void {
+    if (endpoint === null) return;
+    this.rejoin.forgetLocal(endpoint.address);
+    for (const pair of this.tried) if (pair.startsWith(`${endpoint.id}:`)) this.tried.delete(pair);
+  }
+
+  onEndpointChanged(connection: Connection, endpoint: Endpoint, now: number): void {
+    if (endpoint.fullmesh) this.openFrom(connection, endpoint, now);
+  }
+
+  onLimitsChanged(connection: Connection, now: number): void {
+    if (!connection.confirmed) return;
+    for (const endpoint of connection.host.endpoints) this.openFrom(connection, endpoint, now);
   }
 
   deadline(): number {
-    let at = 0;
-    for (const path of this.lost) if (path.nextAt !== 0 && (at === 0 || path.nextAt < at)) at = path.nextAt;
-    return at;
+    return this.rejoin.deadline();
   }
 
   onTimer(connection: Connection, now: number): void {
-    for (const path of this.lost) {
-      if (path.nextAt === 0 || path.nextAt > now) continue;
-      if (path.attempt !== null) {
-        // The SYN vanished: a fresh one at our own pace, not at the SYN timer's.
-        const stuck = path.attempt;
-        path.attempt = null;
-        connection.dropSubflow(stuck, now);
-      }
-      path.attempt = connection.join(path.local, path.localId, path.remote, path.remotePort, path.remoteId, path.backup, now);
-      path.nextAt = now + path.interval;
-      path.interval = Math.min(path.interval * 2, connection.host.mptcp.rejoinMaxInterval);
-    }
+    this.rejoin.fire(connection, now);
+  }
+
+  /** Subflows from an endpoint to the peer's initial address, with `fullmesh` to every address it has announced too. */
+  private openFrom(connection: Connection, endpoint: Endpoint, now: number): void {
+    if (!endpoint.subflow && !endpoint.fullmesh) return;
+    // Only who opened the connection knows that the peer is reachable where it answered; the kernel's rule as well.
+    if (connection.active) this.open(connection, endpoint, connection.remoteAddress, connection.remotePort, 0, now);
+    if (!endpoint.fullmesh) return;
+    for (const remote of connection.remoteAddresses ?? [])
+      this.open(connection, endpoint, remote.address, remote.port ?? connection.remotePort, remote.id, now);
+  }
+
+  private open(connection: Connection, endpoint: Endpoint, remote: Uint8Array, port: number, remoteId: number, now: number): void {
+    const pair = `${endpoint.id}:${remoteId}`;
+    if (this.tried.has(pair) || endpoint.address.length !== remote.length) return;
+    // Flag C: not to the initial address (RFC 8684 §3.1).
+    if (remoteId === 0 && connection.peerDeniesJoin) return;
+    // The initial subflow already joins these two addresses.
+    const initial = connection.initialLocal !== null && sameAddress(endpoint.address, connection.initialLocal);
+    if (initial && remoteId === 0) return;
+    const localId = initial ? 0 : endpoint.id;
+    if (connection.join(endpoint.address, localId, remote, port, remoteId, endpoint.backup, now, endpoint.device) !== null) this.tried.add(pair);
+  }
+
+  private forgetTried(suffix: string): void {
+    for (const pair of this.tried) if (pair.endsWith(suffix)) this.tried.delete(pair);
   }
 }
 

@@ -3,25 +3,14 @@
  * RTT. Backup subflows get data only while no other subflow works (RFC 8684 §3.3.8).
  */
 import type { Subflow } from '../subflow.ts';
-import type { Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
+import { fastestWithRoom, preferred } from './types.ts';
+import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 class LowestRtt implements Scheduler {
   readonly name = 'lowest-rtt';
 
-  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: (subflow: Subflow) => number): Subflow | null {
-    let best: Subflow | null = null;
-    let regularWorks = false;
-    for (const subflow of subflows) {
-      if (subflow.backup || subflow.stale || subflow === request.avoid) continue;
-      regularWorks = true;
-      if (roomOf(subflow) > 0 && (best === null || subflow.tcb.srtt < best.tcb.srtt)) best = subflow;
-    }
-    if (best !== null || regularWorks) return best;
-    for (const subflow of subflows) {
-      if (subflow === request.avoid || (subflow.stale && !subflow.backup && subflows.length > 1)) continue;
-      if (roomOf(subflow) > 0 && (best === null || subflow.tcb.srtt < best.tcb.srtt)) best = subflow;
-    }
-    return best;
+  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+    return fastestWithRoom(preferred(subflows, request.avoid), roomOf);
   }
 }
 

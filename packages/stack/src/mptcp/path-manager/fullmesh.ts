@@ -1,0 +1,79 @@
+/**
+ * Full mesh (the `fullmesh` module of multipath-tcp.org's kernel): every address of ours to every address of the peer;
+ * all addresses are announced, whether there are endpoints for them or not.
+ */
+import { sameAddress } from '@subflow/wire';
+import type { Connection } from '../connection.ts';
+import type { Subflow } from '../subflow.ts';
+import type { CloseReason } from '../../tcp/state.ts';
+import { Rejoin } from './rejoin.ts';
+import type { PathManager, PathManagerFactory } from './types.ts';
+
+class FullMesh implements PathManager {
+  readonly name = 'fullmesh';
+  private readonly rejoin = new Rejoin();
+  private readonly tried = new Set<string>();
+
+  onEstablished(connection: Connection, now: number): void {
+    for (const address of ownAddresses(connection)) {
+      if (connection.initialLocal !== null && sameAddress(address, connection.initialLocal)) continue;
+      connection.announce(connection.host.addressIdOf(address), address, null, now);
+    }
+    this.mesh(connection, now);
+  }
+
+  onAnnounced(connection: Connection, _address: unknown, now: number): void {
+    this.mesh(connection, now);
+  }
+
+  onRemoved(_connection: Connection, addressId: number): void {
+    this.rejoin.forgetRemote(addressId);
+    for (const pair of this.tried) if (pair.endsWith(`:${addressId}`)) this.tried.delete(pair);
+  }
+
+  onSubflowEstablished(_connection: Connection, subflow: Subflow): void {
+    this.rejoin.established(subflow);
+  }
+
+  onSubflowClosed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): void {
+    this.rejoin.closed(connection, subflow, reason, transient, now);
+  }
+
+  onLimitsChanged(connection: Connection, now: number): void {
+    this.mesh(connection, now);
+  }
+
+  deadline(): number {
+    return this.rejoin.deadline();
+  }
+
+  onTimer(connection: Connection, now: number): void {
+    this.rejoin.fire(connection, now);
+  }
+
+  /** Only the side that opened the connection opens subflows: both would open each pair twice (RFC 8684 §3.9). */
+  private mesh(connection: Connection, now: number): void {
+    if (!connection.active || !connection.confirmed) return;
+    const remotes = [
+      ...(connection.peerDeniesJoin ? [] : [{ id: 0, address: connection.remoteAddress, port: connection.remotePort }]),
+      ...(connection.remoteAddresses ?? []).map((one) => ({ id: one.id, address: one.address, port: one.port ?? connection.remotePort })),
+    ];
+    for (const remote of remotes) {
+      for (const address of ownAddresses(connection)) {
+        if (address.length !== remote.address.length) continue;
+        const initial = connection.initialLocal !== null && sameAddress(address, connection.initialLocal);
+        if (initial && remote.id === 0) continue;
+        const localId = initial ? 0 : connection.host.addressIdOf(address);
+        const pair = `${localId}:${remote.id}`;
+        if (this.tried.has(pair)) continue;
+        if (connection.join(address, localId, remote.address, remote.port, remote.id, false, now) !== null) this.tried.add(pair);
+      }
+    }
+  }
+}
+
+function ownAddresses(connection: Connection): Uint8Array[] {
+  return connection.host.interfaces.filter((one) => one.up).flatMap((one) => one.addresses.map((own) => own.address));
+}
+
+export const fullMesh: PathManagerFactory = () => new FullMesh();
