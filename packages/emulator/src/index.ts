@@ -2,8 +2,7 @@
 export { Agenda } from './agenda.ts';
 export { Link, LinkDirection, PERFECT_LINK } from './link.ts';
 export type { LinkConfig, LinkCounters, LinkDropReason, LinkTap, LossModel, PacketFilter } from './link.ts';
-export { stripMultipath } from './middlebox.ts';
-export type { Where } from './middlebox.ts';
+export * from './middlebox/index.ts';
 export { EmulatedHost } from './node.ts';
 export type { PacketSink } from './node.ts';
 export { Random } from './random.ts';

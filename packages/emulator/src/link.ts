@@ -125,6 +125,11 @@ export class LinkDirection {
     else for (const piece of result) this.enter(piece, now);
   }
 
+  /** Takes a packet past the filter: a middlebox's own. */
+  inject(packet: Uint8Array, now: number = this.agenda.now): void {
+    this.enter(packet, now);
+  }
+
   private enter(packet: Uint8Array, now: number): void {
     const { config, counters, random } = this;
     counters.packets++;

@@ -40,3 +40,4 @@ export { STATE, STATE_NAMES, CLOSE_REASON } from './tcp/state.ts';
 export type { CloseReason } from './tcp/state.ts';
 export { Tcb } from './tcp/tcb.ts';
 export { TransmitSlot } from './tcp/transmit-slot.ts';
+export { makeFastOpenCookie } from './tcp/fast-open.ts';

@@ -18,6 +18,9 @@ import type { Host, Listener } from './host.ts';
 import type { Interface } from './interface.ts';
 import { bareResponse, cookieSynAck } from './stateless.ts';
 
+/** How long after a cookie data without a connection is only dropped, microseconds. */
+const COOKIE_PATIENCE = 10_000_000;
+
 /** A segment that belongs to no connection. */
 export function withoutConnection(host: Host, through: Interface, segment: Segment, now: number): void {
   const local = addressOf(segment, false);
@@ -99,6 +102,7 @@ function answerWithCookie(
   now: number,
 ): void {
   host.count('tcp-syn-cookie-sent');
+  host.cookieSentAt = now;
   const isn = cookieIsn(host, segment, local, remote, now);
   let mptcp: MptcpOption | null = null;
   if (chosen !== null) {
@@ -151,7 +155,9 @@ function acceptCookie(host: Host, through: Interface, segment: Segment, local: U
   const remote = addressOf(segment, true);
   const mss = cookieOf(host, segment, local, remote, now);
   if (mss < 0) {
-    refuse(host, through, segment, 'tcp-no-connection', -1, now);
+    // What overtook the ACK with the cookie must not be answered with a reset: the ACK, or the first data, is still to come.
+    if (now - host.cookieSentAt < COOKIE_PATIENCE) host.drop(through, 'tcp-before-cookie', now);
+    else refuse(host, through, segment, 'tcp-no-connection', -1, now);
     return;
   }
   host.count('tcp-syn-cookie-accepted');

@@ -120,6 +120,8 @@ export class Host implements TcpContext {
   readonly limits: Limits;
   readonly peers = new PeerMemory();
   readonly joinTable = new JoinTable();
+  /** When a SYN was last answered with a cookie. */
+  cookieSentAt = Number.NEGATIVE_INFINITY;
   /** Keys cookies, sequence numbers and ports. */
   readonly secret: Uint8Array;
   traceData: boolean;

@@ -30,7 +30,10 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   connection.announcements = null;
   connection.reinjections = null;
   connection.pathManager = null;
-  subflow.mappings = null;
+  // A peer that does not know yet goes on mapping, and without DATA_ACKs sends old data again under new subflow sequence
+  // numbers: as long as mappings come they are believed, unless they are what failed.
+  subflow.peerMaps = connection.remote !== null && reason !== 'checksum-failure' && reason !== 'mp-fail' && reason !== 'infinite-mapping';
+  if (!subflow.peerMaps) subflow.mappings = null;
   subflow.joinAckAt = 0;
   const pending = subflow.pendingMapping;
   subflow.pendingMapping = null;
@@ -94,10 +97,21 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
   }
   const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
   const progress = acked > 1 + subflow.sendOffset && acked > subflow.lastBareAck;
-  if (!progress || capable || (segment.flags & FLAG.fin) !== 0 || segment.otherMptcpCount > 0) return true;
+  if (!progress || capable || segment.otherMptcpCount > 0) return true;
   subflow.lastBareAck = acked;
+  if (connection.confirmed && (segment.flags & FLAG.fin) !== 0) {
+    // Counts, but the stream's end alone is no reason: the data-level timer decides.
+    subflow.bareAcks++;
+    return true;
+  }
   if (!connection.confirmed && first) {
     // Data acknowledged without DATA_ACK, first subflow: infinite mapping, then plain TCP (RFC 8684 §3.7).
+    if (!alignStreams(subflow)) {
+      // Data was sent again already: the two sequence spaces cannot be made one any more.
+      connection.host.mib('FallbackFailed');
+      abortConnection(connection, 'reset', now);
+      return false;
+    }
     subflow.infinitePending = true;
     fallBack(subflow, 'no-data-ack', now);
     return true;

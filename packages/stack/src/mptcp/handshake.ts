@@ -29,7 +29,7 @@ export function handshakeSegment(subflow: Subflow, segment: Segment, now: number
     }
     return true;
   }
-  const option = capableOptions(segment).find((one) => acceptsOffer(connection.version, one)) ?? null;
+  const option = capableOptions(segment).find((one) => acceptsOffer(connection.version, one, connection.local)) ?? null;
   if (option === null) {
     if (offerNext(subflow, now)) return false;
     connection.host.mib('MPCapableFallbackSYNACK');
@@ -45,6 +45,8 @@ export function handshakeSegment(subflow: Subflow, segment: Segment, now: number
   connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low, version);
   if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
   connection.peerDeniesJoin = version.deniesInitialAddress && (option.flags & CAPABLE_FLAG.noJoin) !== 0;
+  // Where data cannot carry the keys they need a segment of their own (RFC 6824 §3.1).
+  subflow.tcb.ackFirst = !version.mapsWithCapable;
   return true;
 }
 

@@ -1,5 +1,5 @@
 /** What the Multipath TCP options of an acceptable segment do. */
-import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption } from '@subflow/wire';
+import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption, SUBTYPE } from '@subflow/wire';
 import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
 import { finishIfDone, receivedFastclose, remoteFinReached } from './close.ts';
@@ -15,7 +15,12 @@ import type { Subflow } from './subflow.ts';
 /** Processes the options. Returns false when the segment must go no further. */
 export function segmentOptions(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
-  if (connection.mode === MODE.tcp) return subflow.failUntil === 0 || afterFailure(subflow, segment, now);
+  if (connection.mode === MODE.tcp) {
+    if (subflow.peerMaps) takeLateMapping(subflow, segment);
+    return subflow.failUntil === 0 || afterFailure(subflow, segment, now);
+  }
+  // FASTCLOSE_WAIT: no data is accepted any more, only the RST or the peer's own MP_FASTCLOSE is waited for (RFC 8684 §3.5).
+  if (subflow.fastclose && (segment.flags & FLAG.rst) === 0 && !hasFastclose(segment)) return false;
   subflow.condemnedAt = 0;
   if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
     const proceed = subflow.joining
@@ -41,6 +46,11 @@ export function segmentOptions(subflow: Subflow, segment: Segment, now: number):
     return false;
   }
   return !subflow.closed;
+}
+
+function hasFastclose(segment: Segment): boolean {
+  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === SUBTYPE.fastclose) return true;
+  return false;
 }
 
 function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now: number): boolean {
@@ -125,6 +135,18 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   }
   if (!(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
   return true;
+}
+
+/** A mapping from a peer that has not noticed our fallback. */
+function takeLateMapping(subflow: Subflow, segment: Segment): void {
+  if (!segment.hasDss || (segment.dssFlags & DSS_FLAG.mapping) === 0 || subflow.connection.remote === null) return;
+  if (segment.dataLength === 0) {
+    subflow.peerMaps = false;
+    return;
+  }
+  const position = receivedDataPosition(subflow.connection, segment);
+  const fin = (segment.dssFlags & DSS_FLAG.dataFin) !== 0;
+  if (position >= 0 && !(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
 }
 
 function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment, now: number): void {

@@ -25,8 +25,14 @@ export function deliverFromSubflow(subflow: Subflow, bytes: Uint8Array, offset: 
   subflow.bytesReceived += length;
   while (left > 0) {
     if (connection.mode === MODE.tcp) {
-      receiveData(connection, subflow, bytes, from, left, at + connection.receiveDelta, now);
-      return;
+      const late = subflow.peerMaps ? mappingAt(subflow, at) : null;
+      const size = late === null ? left : Math.min(left, late.end - at);
+      if (late !== null) connection.receiveDelta = late.dataPosition - late.position;
+      receiveData(connection, subflow, bytes, from, size, at + connection.receiveDelta, now);
+      at += size;
+      from += size;
+      left -= size;
+      continue;
     }
     if (subflow.closed) return;
     const mapping = mappingAt(subflow, at);

@@ -70,6 +70,8 @@ export class Subflow implements TcpUser {
   mappings: ReceivedMapping[] | null = null;
   pendingMapping: PendingMapping | null = null;
   unmappedBytes = 0;
+  /** We have fallen back, the peer still maps its data. */
+  peerMaps = false;
 
   // Signals to send with the next segment.
   priorityPending = false;

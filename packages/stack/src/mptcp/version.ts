@@ -5,7 +5,7 @@
 import { sha1 } from '@noble/hashes/legacy.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { CAPABLE_FLAG } from '@subflow/wire';
-import type { MpCapable } from '@subflow/wire';
+import type { MpCapable, U64 } from '@subflow/wire';
 
 export type VersionNumber = 0 | 1;
 
@@ -78,9 +78,10 @@ export function chooseVersion(options: readonly MpCapable[], accepted: readonly 
   return null;
 }
 
-/** Whether the MP_CAPABLE of a SYN+ACK accepts what we offered in this version. */
-export function acceptsOffer(version: MptcpVersion, option: MpCapable): boolean {
-  return option.version === version.number && option.senderKey !== null && option.receiverKey === null && knowsAlgorithm(option);
+/** Whether the MP_CAPABLE of a SYN+ACK accepts what we offered in this version. Our own key in it is an echo, not an answer. */
+export function acceptsOffer(version: MptcpVersion, option: MpCapable, own: U64 | null): boolean {
+  if (option.version !== version.number || option.senderKey === null || option.receiverKey !== null || !knowsAlgorithm(option)) return false;
+  return own === null || (option.senderKey.high | 0) !== (own.high | 0) || (option.senderKey.low | 0) !== (own.low | 0);
 }
 
 /** Whether MP_CAPABLE is a third ACK (or first data) of this version: both keys. */

@@ -1,7 +1,7 @@
 /** Choosing and writing the next segment of a connection (RFC 9293 §3.8.6.2.1, §3.10.8). */
 import { addOdd, FLAG, finish, fold, pseudoHeader4, sum, writeTcp, writeTimestamps } from '@subflow/wire';
 import { RECORD, SendRecord, splitRecord } from './record.ts';
-import { dropSynData, writeFastOpen } from './fast-open.ts';
+import { writeFastOpen } from './fast-open.ts';
 import { sackBlocks, sackScratch } from './reassembly.ts';
 import { tailRecord } from './rack.ts';
 import { limitedTransmit } from './recovery.ts';
@@ -58,6 +58,10 @@ export function pollSegment(tcb: Tcb, slot: TransmitSlot, now: number): boolean 
     default:
       break;
   }
+  if (tcb.ackFirst) {
+    tcb.ackFirst = false;
+    return sendAck(tcb, slot, now);
+  }
   if (tcb.lostBytes > 0 && retransmit(tcb, slot, now)) return true;
   if (tcb.tlpPending && sendProbe(tcb, slot, now)) return true;
   tcb.user.prepare(now);
@@ -75,7 +79,7 @@ export function pollSegment(tcb: Tcb, slot: TransmitSlot, now: number): boolean 
 function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   tcb.synPending = false;
   tcb.synCount++;
-  tcb.sndNxt = 1;
+  tcb.sndNxt = Math.max(tcb.sndNxt, 1);
   const passive = tcb.state === STATE.synReceived;
   let flags: number = passive ? FLAG.syn | FLAG.ack : FLAG.syn;
   // ECN-setup SYN and SYN+ACK (RFC 3168 §6.1.1); retransmitted SYNs do without (§6.1.1.1).
@@ -97,12 +101,10 @@ function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
 /** Data for a SYN with a Fast Open cookie; a repeated SYN goes without (RFC 7413 §4.2.1). */
 function synData(tcb: Tcb, now: number): SendRecord | null {
   const fastOpen = tcb.fastOpen!;
-  if (tcb.synCount > 1) {
-    if (fastOpen.sent > 0) dropSynData(tcb, 1);
-    tcb.fastOpen = null;
-    return null;
-  }
-  const limit = fastOpen.cookie.length === 0 ? 0 : tcb.peerMss - MAX_OPTIONS;
+  // What the first SYN carried may still be acknowledged: it stays in the queue until the SYN+ACK tells.
+  if (tcb.synCount > 1) return null;
+  const largest = tcb.interface.mtu - (tcb.ipVersion === 4 ? 40 : 60);
+  const limit = fastOpen.cookie.length === 0 ? 0 : Math.min(tcb.peerMss, largest) - MAX_OPTIONS;
   const slices = limit <= 0 ? null : tcb.user.fastOpenData(limit);
   if (slices === null) return null;
   const length = slices.reduce((total, slice) => total + slice.length, 0);
@@ -283,7 +285,7 @@ function writeSegment(
   // SACK goes behind what the user must say; both fit because the user is told the room that is left.
   const sackWanted = !syn && kind !== SEGMENT_KIND.reset && tcb.sack && (tcb.outOfOrder !== null || tcb.dsackRight > tcb.dsackLeft);
   at += tcb.user.writeOptions(kind, record, from, length, view, at, MAX_OPTIONS - (at - optionsAt), now);
-  if (syn && tcb.fastOpen !== null) at += writeFastOpen(tcb.fastOpen.cookie, view, at, MAX_OPTIONS - (at - optionsAt));
+  if (syn && tcb.fastOpen !== null && tcb.synCount === 1) at += writeFastOpen(tcb.fastOpen.cookie, view, at, MAX_OPTIONS - (at - optionsAt));
   if (sackWanted) at += writeSack(tcb, view, at, MAX_OPTIONS - (at - optionsAt));
   const optionsLength = at - optionsAt;
   let window = 0;
@@ -304,7 +306,8 @@ function writeSegment(
   const tcpLength = at - tcpAt + length;
   const ect = tcb.ecn && length > 0 && record !== null && !record.retransmitted ? ECT0 : 0;
   const pseudo = v4 ? writeIpv4(tcb, view, slot.header, ipLength + tcpLength, ect) + tcpLength : writeIpv6(tcb, view, tcpLength, ect) + tcpLength;
-  const segments = length > tcb.mss ? tcb.mss : 0;
+  // The MSS is not known yet when a SYN carries data (RFC 7413): it is one packet all the same.
+  const segments = !syn && length > tcb.mss ? tcb.mss : 0;
   slot.segmentSize = segments;
   slot.checksumPartial = tcb.interface.checksumOffload;
   if (slot.checksumPartial) view.setUint16(tcpAt + 16, fold(pseudo));

@@ -151,6 +151,8 @@ export class Tcb {
 
   // Output requests.
   ackNow = false;
+  /** A bare ACK goes out before any data: it has something to say that data segments have no room for. */
+  ackFirst = false;
   ackPending = 0;
   quickAcks = 16;
   synPending = false;
