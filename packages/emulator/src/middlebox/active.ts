@@ -97,7 +97,8 @@ export function acknowledgeProactively(): MiddleboxFactory {
         flow.waiting.push({ end, bytes, repeats: 0 });
         arm(flow);
         const stamps = tcp.options.find((option) => option.kind === 'timestamps');
-        const options: TcpOption[] = stamps === undefined ? [] : [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: flow.tsVal, echo: stamps.value }];
+        const options: TcpOption[] =
+          stamps === undefined ? [] : [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: flow.tsVal, echo: stamps.value }];
         emit('backward', segment(ip.destination, ip.source, tcp.destinationPort, tcp.sourcePort, flow.seq, end, FLAG.ack, flow.window, options));
         return bytes;
       },
@@ -180,7 +181,14 @@ class Relay {
 
   constructor(client: TcpPacket, agenda: BoxAgenda, random: Random, emit: (direction: 'forward' | 'backward', packet: Uint8Array) => void) {
     const make = (name: string): EmulatedHost => {
-      const tcp = { timeWait: 1_000_000, keepaliveIdle: 60_000_000, keepaliveInterval: 10_000_000, keepaliveProbes: 5, maxRetransmits: 8, finWait2: 20_000_000 };
+      const tcp = {
+        timeWait: 1_000_000,
+        keepaliveIdle: 60_000_000,
+        keepaliveInterval: 10_000_000,
+        keepaliveProbes: 5,
+        maxRetransmits: 8,
+        finWait2: 20_000_000,
+      };
       return new EmulatedHost(name, new Host({ entropy: () => random.uint32(), tcp, mptcp: { enabled: false } }), agenda);
     };
     this.front = make('front');
@@ -196,7 +204,10 @@ class Relay {
     this.front.onEvent = (event, now) => {
       if (event.type === 'connection-accepted' && this.near === null) {
         this.near = this.front.host.connections.get(event.connection) ?? null;
-        this.far = this.back.host.connect({ remote: destination, port: destinationPort, local: client.ip.source, localPort: sourcePort, multipath: false }, now);
+        this.far = this.back.host.connect(
+          { remote: destination, port: destinationPort, local: client.ip.source, localPort: sourcePort, multipath: false },
+          now,
+        );
         this.back.pump();
       }
       this.relay(event, now);

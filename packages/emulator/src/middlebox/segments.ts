@@ -94,4 +94,3 @@ export function dropHoles(): MiddleboxFactory {
   };
   return () => ({ name: 'drop segments that leave a hole', forward: direction(), backward: direction() });
 }
-

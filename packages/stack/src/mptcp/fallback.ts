@@ -4,7 +4,6 @@ import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
-import { RECORD } from '../tcp/record.ts';
 import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
@@ -167,7 +166,7 @@ export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition
     return false;
   }
   const position = subflowPosition(subflow, segment.ssn);
-  if (!alignStreams(subflow) && connection.outOfOrder !== null) {
+  if (!alignStreams(subflow)) {
     resetSubflow(subflow, RESET_REASON.middlebox, false, now);
     return false;
   }
@@ -237,7 +236,7 @@ export function receivedFail(subflow: Subflow, position: number, now: number): v
 /** Nothing holds the head of the stream, nothing acknowledges it: on a single path the DATA_ACKs are being stripped. */
 export function dataLevelStalled(connection: Connection, now: number): boolean {
   const only = connection.subflows.length === 1 ? connection.subflows[0]! : null;
-  if (only === null || only.bareAcks === 0 || (only.tcb.head !== null && only.tcb.head.state !== RECORD.unsent)) return false;
+  if (only === null || only.bareAcks === 0) return false;
   if (!alignStreams(only)) return false;
   only.infinitePending = true;
   fallBack(only, 'dss-stripped', now);

@@ -42,6 +42,8 @@ export function schedule(connection: Connection, now: number): void {
     connection.dataNxt += taken;
     subflow.copied = connection.dataNxt;
   }
+  // The send buffer is full of what one subflow holds up: the same blocking, seen from the other side.
+  if (connection.wantsWritable && connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
   if (connection.sendClosed && !connection.finSent) {
     connection.finSent = true;
     if (connection.mode === MODE.mptcp) sendDataFin(connection, now);
