@@ -19,7 +19,7 @@ import type { Interface } from './interface.ts';
 import { bareResponse, cookieSynAck } from './stateless.ts';
 
 /** How long after a cookie data without a connection is only dropped, microseconds. */
-const COOKIE_PATIENCE = 10_000_000;
+const COOKIE_PATIENCE = 64_000_000;
 
 /** A segment that belongs to no connection. */
 export function withoutConnection(host: Host, through: Interface, segment: Segment, now: number): void {

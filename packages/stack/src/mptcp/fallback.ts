@@ -67,6 +67,9 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
 function alignStreams(subflow: Subflow): boolean {
   const { connection, tcb } = subflow;
   if (connection.subflows.some((other) => other !== subflow && other.established)) return false;
+  // Data that went out twice, or over another subflow as well, lies at different distances in the two spaces, and the
+  // peer may have done the same to us (Linux: allow_infinite_fallback).
+  if (connection.everJoined || connection.reinjectedBytes > 0) return false;
   if (connection.outOfOrder !== null || connection.reinjections !== null) return false;
   // Receiving: the next byte of the subflow is the next byte of the stream, unless something between was lost.
   const receiveDelta = connection.dataRcvNxt + (subflow.pendingMapping?.received ?? 0) - tcb.rcvNxt;
@@ -96,6 +99,16 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
   }
   const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
   const progress = acked > 1 + subflow.sendOffset && acked > subflow.lastBareAck;
+  if (!progress && stuckWithoutWindow(subflow, segment, acked)) {
+    if (!alignStreams(subflow)) {
+      connection.host.mib('FallbackFailed');
+      abortConnection(connection, 'reset', now);
+      return false;
+    }
+    subflow.infinitePending = true;
+    fallBack(subflow, 'dss-stripped', now);
+    return true;
+  }
   if (!progress || capable || segment.otherMptcpCount > 0) return true;
   subflow.lastBareAck = acked;
   if (connection.confirmed && (segment.flags & FLAG.fin) !== 0) {
@@ -129,6 +142,17 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
     fallBack(subflow, 'dss-stripped', now);
   }
   return true;
+}
+
+/**
+ * Everything is acknowledged, the data-level window is closed, and the peer answers our probes with an open window but
+ * without the DATA_ACK that would move it: the options no longer get through.
+ */
+function stuckWithoutWindow(subflow: Subflow, segment: Segment, acked: number): boolean {
+  const { connection, tcb } = subflow;
+  if (segment.window === 0 || acked !== tcb.sndNxt || connection.dataWndEdge > connection.dataNxt) return false;
+  if (connection.dataUna < connection.dataNxt || connection.sendBuffer.end === connection.dataNxt) return false;
+  return ++subflow.bareAcks >= BARE_ACKS && !connection.subflows.some((other) => other !== subflow && other.established);
 }
 
 /** In-order payload that no mapping covers. Returns false when it must not be used. */
@@ -224,7 +248,14 @@ export function afterFailure(subflow: Subflow, segment: Segment, now: number): b
 export function receivedFail(subflow: Subflow, position: number, now: number): void {
   const { connection } = subflow;
   if (Number.isNaN(position) || connection.subflows.some((other) => other !== subflow && other.established)) return;
-  if (!alignStreams(subflow)) return;
+  if (!alignStreams(subflow)) {
+    // Not contiguous: closed with MP_FAIL on the RST (RFC 8684 §3.7).
+    connection.host.mib('FallbackFailed');
+    subflow.failPending = true;
+    subflow.failPosition = connection.dataRcvNxt;
+    resetSubflow(subflow, RESET_REASON.middlebox, false, now);
+    return;
+  }
   subflow.infinitePending = true;
   // "the receiver of an MP_FAIL MUST also respond with an MP_FAIL" (RFC 8684 §3.7).
   subflow.failPending = true;

@@ -97,7 +97,7 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   }
   const overdue = tcp.userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= tcp.userTimeout;
   // A peer that answers but offers no window is alive (RFC 9293 §3.8.6.1).
-  if (tcb.sndWnd === 0 && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
+  if (tcb.sndWnd === 0 && !tcb.finSent && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
   if (overdue || tcb.timeouts > tcp.maxRetransmits) {
     abort(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
     return;
