@@ -34,7 +34,9 @@ export function withoutConnection(host: Host, through: Interface, segment: Segme
   }
   const isSyn = (segment.flags & (FLAG.syn | FLAG.ack)) === FLAG.syn;
   const join = isSyn ? findJoinSyn(segment) : null;
-  if (join !== null && capableOptions(segment).length === 0 && host.mptcp.enabled) {
+  // A listener without Multipath TCP knows no option: the SYN is an ordinary one to it.
+  const plain = join !== null && host.listenerFor(local, segment.destinationPort)?.multipath === false;
+  if (join !== null && !plain && capableOptions(segment).length === 0 && host.mptcp.enabled) {
     acceptJoin(host, through, segment, local, join, now);
     return;
   }

@@ -36,6 +36,9 @@ export interface ReceivedMapping {
   dsnLow: number;
 }
 
+/** Data position of a mapping whose bytes are to be dropped. */
+export const VOID = -1;
+
 /** More mappings than this ahead of the data are not remembered: the peer repeats them with the data. */
 const MAX_MAPPINGS = 4096;
 

@@ -1,14 +1,14 @@
 /** What the Multipath TCP options of an acceptable segment do. */
-import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption, SUBTYPE } from '@subflow/wire';
+import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
-import { finishIfDone, receivedFastclose, remoteFinReached } from './close.ts';
+import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
-import { addMapping, receivedDataPosition } from './mapping.ts';
+import { addMapping, receivedDataPosition, VOID } from './mapping.ts';
 import { dataAcknowledged, wakeSenders } from './send.ts';
 import type { Subflow } from './subflow.ts';
 
@@ -58,7 +58,7 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
   switch (option.subtype) {
     case 'capable':
       takeCapableData(subflow, segment, option, now);
-      return true;
+      return !subflow.closed;
     case 'add-addr':
       receivedAddAddress(connection, option, now);
       return !subflow.closed;
@@ -105,6 +105,7 @@ function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, 
   const { connection } = subflow;
   if (option.dataLength === null || connection.remote === null || subflow.joining || !connection.version.mapsWithCapable) return;
   if (segment.payloadLength === 0 || option.dataLength === 0) return;
+  if (!checksumAsNegotiated(subflow, option.checksum ?? -1, true, now)) return;
   confirm(subflow, now);
   addMapping(subflow, 1, 1 + subflow.receiveOffset, option.dataLength, false, option.checksum ?? -1);
 }
@@ -118,12 +119,15 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   if (connection.closed) return true;
   if ((flags & DSS_FLAG.mapping) === 0) return true;
   const position = receivedDataPosition(connection, segment);
+  if (segment.dataLength === 0) return !(position >= 0) || infiniteMapping(subflow, segment, position, now);
+  if (!checksumAsNegotiated(subflow, segment.dssChecksum, segment.dataLength > 1 || (flags & DSS_FLAG.dataFin) === 0, now)) return false;
   if (!(position >= 0)) {
+    // Mapped, but nowhere near the window: its bytes are acknowledged below and go no further (RFC 8684 §3.3.2).
     connection.host.count('mptcp-dsn-out-of-range');
     connection.host.mib('NoDSSInWindow');
+    addMapping(subflow, segment.ssn, VOID, segment.dataLength, false, segment.dssChecksum);
     return true;
   }
-  if (segment.dataLength === 0) return infiniteMapping(subflow, segment, position, now);
   const fin = (flags & DSS_FLAG.dataFin) !== 0;
   if (fin) {
     const at = position + segment.dataLength - 1;
@@ -147,6 +151,16 @@ function takeLateMapping(subflow: Subflow, segment: Segment): void {
   const position = receivedDataPosition(subflow.connection, segment);
   const fin = (segment.dssFlags & DSS_FLAG.dataFin) !== 0;
   if (position >= 0 && !(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
+}
+
+/** A checksum that is missing, or there without having been negotiated: the peer does not keep to what was agreed (RFC 8684 §3.3). */
+function checksumAsNegotiated(subflow: Subflow, checksum: number, hasData: boolean, now: number): boolean {
+  const { connection } = subflow;
+  const present = checksum >= 0;
+  if (present === connection.checksum || !hasData || (present && connection.version.ignoresStrayChecksum)) return true;
+  connection.host.count(present ? 'mptcp-checksum-unexpected' : 'mptcp-checksum-missing');
+  resetSubflow(subflow, RESET_REASON.mptcp, false, now);
+  return false;
 }
 
 function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment, now: number): void {

@@ -3,7 +3,7 @@ import { addOdd, dssPseudoHeader, fold, sum } from '@subflow/wire';
 import { insertRun } from '../tcp/reassembly.ts';
 import { MODE } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { mappingAt } from './mapping.ts';
+import { mappingAt, VOID } from './mapping.ts';
 import type { ReceivedMapping } from './mapping.ts';
 import type { Subflow } from './subflow.ts';
 import { remoteFinReached } from './close.ts';
@@ -47,6 +47,12 @@ export function deliverFromSubflow(subflow: Subflow, bytes: Uint8Array, offset: 
       continue;
     }
     const size = Math.min(left, mapping.end - at);
+    if (mapping.dataPosition === VOID) {
+      at += size;
+      from += size;
+      left -= size;
+      continue;
+    }
     if (connection.checksum) takeChecksummed(subflow, mapping, bytes, from, size, now);
     else receiveData(connection, subflow, bytes, from, size, mapping.dataPosition + (at - mapping.position), now);
     at += size;

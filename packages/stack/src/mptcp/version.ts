@@ -25,6 +25,8 @@ export interface MptcpVersion {
   readonly explainsResets: boolean;
   /** Flag C of MP_CAPABLE means "no joins to the initial address" (RFC 8684 §3.1); in version 0 it is a crypto bit. */
   readonly deniesInitialAddress: boolean;
+  /** A checksum that was not negotiated is ignored (RFC 6824 §3.3); version 1 closes the subflow (RFC 8684 §3.3). */
+  readonly ignoresStrayChecksum: boolean;
   /** An unknown extension (flag B) drops the whole SYN (RFC 6824 §3.1); in version 1 only the option (RFC 8684 §3.1). */
   readonly dropsExtendedSyn: boolean;
 }
@@ -38,6 +40,7 @@ export const VERSION_0: MptcpVersion = {
   namesPriority: true,
   explainsResets: false,
   deniesInitialAddress: false,
+  ignoresStrayChecksum: true,
   dropsExtendedSyn: true,
 };
 
@@ -50,6 +53,7 @@ export const VERSION_1: MptcpVersion = {
   namesPriority: false,
   explainsResets: true,
   deniesInitialAddress: true,
+  ignoresStrayChecksum: false,
   dropsExtendedSyn: false,
 };
 
