@@ -94,17 +94,14 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
   const capable = hasCapable(segment);
   if (segment.payloadLength > 0 && !capable && !connection.confirmed && first) {
     // First data without any mapping: the options did not get through (RFC 8684 §3.7).
+    if (!alignStreams(subflow)) return giveUp(connection, now);
     fallBack(subflow, 'no-dss-in-first-data', now);
     return true;
   }
   const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
   const progress = acked > 1 + subflow.sendOffset && acked > subflow.lastBareAck;
   if (!progress && stuckWithoutWindow(subflow, segment, acked)) {
-    if (!alignStreams(subflow)) {
-      connection.host.mib('FallbackFailed');
-      abortConnection(connection, 'reset', now);
-      return false;
-    }
+    if (!alignStreams(subflow)) return giveUp(connection, now);
     subflow.infinitePending = true;
     fallBack(subflow, 'dss-stripped', now);
     return true;
@@ -118,12 +115,7 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
   }
   if (!connection.confirmed && first) {
     // Data acknowledged without DATA_ACK, first subflow: infinite mapping, then plain TCP (RFC 8684 §3.7).
-    if (!alignStreams(subflow)) {
-      // Data was sent again already: the two sequence spaces cannot be made one any more.
-      connection.host.mib('FallbackFailed');
-      abortConnection(connection, 'reset', now);
-      return false;
-    }
+    if (!alignStreams(subflow)) return giveUp(connection, now);
     subflow.infinitePending = true;
     fallBack(subflow, 'no-data-ack', now);
     return true;
@@ -142,6 +134,13 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
     fallBack(subflow, 'dss-stripped', now);
   }
   return true;
+}
+
+/** Data was sent again already: the two sequence spaces cannot be made one any more, and a clean end is all that is left. */
+function giveUp(connection: Connection, now: number): false {
+  connection.host.mib('FallbackFailed');
+  abortConnection(connection, 'reset', now);
+  return false;
 }
 
 /**
@@ -266,7 +265,8 @@ export function receivedFail(subflow: Subflow, position: number, now: number): v
 
 /** Nothing holds the head of the stream, nothing acknowledges it: on a single path the DATA_ACKs are being stripped. */
 export function dataLevelStalled(connection: Connection, now: number): boolean {
-  const only = connection.subflows.length === 1 ? connection.subflows[0]! : null;
+  const working = connection.subflows.filter((one) => one.established);
+  const only = working.length === 1 ? working[0]! : null;
   if (only === null || only.bareAcks === 0) return false;
   if (!alignStreams(only)) return false;
   only.infinitePending = true;

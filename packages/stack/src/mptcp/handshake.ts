@@ -167,6 +167,8 @@ function joinSynAck(subflow: Subflow, segment: Segment, now: number): boolean {
   subflow.remoteBackup = (option.flags & 1) !== 0;
   if (subflow.remoteBackup) host.mib('MPJoinSynAckBackupRx');
   subflow.hmac = joinHmac(connection.local!, connection.remote!, subflow.localNonce, option.nonce, connection.version);
+  // From our third ACK on the peer may send data there.
+  connection.everJoined = true;
   return true;
 }
 
