@@ -1,6 +1,7 @@
 /** `subflow …`: one file per command. */
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.ts';
+import { drillCommand } from './commands/drill.ts';
 
 const program = new Command('subflow');
 program
@@ -8,7 +9,8 @@ program
   .version('0.1.0')
   .exitOverride()
   .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) })
-  .addCommand(demoCommand().copyInheritedSettings(program));
+  .addCommand(demoCommand().copyInheritedSettings(program))
+  .addCommand(drillCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();
