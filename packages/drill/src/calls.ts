@@ -25,9 +25,30 @@ export interface CallsConfig {
 }
 
 /** Options that change nothing here, or nothing that a script could see. */
-const HARMLESS = new Set(['SO_REUSEADDR', 'SO_REUSEPORT', 'SO_KEEPALIVE', 'TCP_USER_TIMEOUT', 'SO_SNDBUF', 'SO_RCVBUF', 'SO_LINGER', 'SO_SNDTIMEO', 'SO_RCVTIMEO', 'IP_TOS', 'TCP_QUICKACK', 'SO_MARK', 'IPV6_V6ONLY']);
+const HARMLESS = new Set([
+  'SO_REUSEADDR',
+  'SO_REUSEPORT',
+  'SO_KEEPALIVE',
+  'TCP_USER_TIMEOUT',
+  'SO_SNDBUF',
+  'SO_RCVBUF',
+  'SO_LINGER',
+  'SO_SNDTIMEO',
+  'SO_RCVTIMEO',
+  'IP_TOS',
+  'TCP_QUICKACK',
+  'SO_MARK',
+  'IPV6_V6ONLY',
+]);
 
-const ERRORS: Readonly<Record<string, string>> = { reset: 'ECONNRESET', refused: 'ECONNREFUSED', timeout: 'ETIMEDOUT', unreachable: 'EHOSTUNREACH', aborted: 'ECONNABORTED', 'user-timeout': 'ETIMEDOUT' };
+const ERRORS: Readonly<Record<string, string>> = {
+  reset: 'ECONNRESET',
+  refused: 'ECONNREFUSED',
+  timeout: 'ETIMEDOUT',
+  unreachable: 'EHOSTUNREACH',
+  aborted: 'ECONNABORTED',
+  'user-timeout': 'ETIMEDOUT',
+};
 
 export class Calls {
   private readonly host: Host;
@@ -48,7 +69,8 @@ export class Calls {
         for (const socket of this.sockets.values()) if (connection !== undefined && socket.listener?.id === event.listener) socket.waiting.push(connection);
       }
       if (event.type === 'connection-closed') {
-        for (const socket of this.sockets.values()) if (socket.connection?.id === event.connection && event.reason !== 'normal') socket.failed = ERRORS[event.reason] ?? 'EIO';
+        for (const socket of this.sockets.values())
+          if (socket.connection?.id === event.connection && event.reason !== 'normal') socket.failed = ERRORS[event.reason] ?? 'EIO';
       }
     };
   }
@@ -60,7 +82,8 @@ export class Calls {
     if (spec.result === '...') return;
     const seen = typeof result === 'string' ? `-1 ${result}` : String(result);
     const expected = spec.result === '-1' ? `-1${spec.error === null ? '' : ` ${spec.error}`}` : String(Number(spec.result));
-    if (seen !== expected && !(spec.result === '-1' && spec.error === null && typeof result === 'string')) throw new Mismatch(`${spec.name} returned ${seen}, expected ${expected}`);
+    if (seen !== expected && !(spec.result === '-1' && spec.error === null && typeof result === 'string'))
+      throw new Mismatch(`${spec.name} returned ${seen}, expected ${expected}`);
   }
 
   /** A number, or the name of the error. */
@@ -71,14 +94,28 @@ export class Calls {
     switch (spec.name) {
       case 'socket': {
         const fd = this.nextFd++;
-        this.sockets.set(fd, { multipath: args[2] === 'IPPROTO_MPTCP', nonBlocking: false, fastOpen: false, noDelay: false, listener: null, connection: null, waiting: [], failed: null });
+        this.sockets.set(fd, {
+          multipath: args[2] === 'IPPROTO_MPTCP',
+          nonBlocking: false,
+          fastOpen: false,
+          noDelay: false,
+          listener: null,
+          connection: null,
+          waiting: [],
+          failed: null,
+        });
         return fd;
       }
       case 'bind':
         return 0;
       case 'listen': {
         const socket = this.socket(args[0]!, line);
-        socket.listener = this.host.listen({ port: this.config.port, backlog: Math.max(1, number(1)), multipath: socket.multipath, fastOpen: socket.fastOpen || this.config.fastOpen });
+        socket.listener = this.host.listen({
+          port: this.config.port,
+          backlog: Math.max(1, number(1)),
+          multipath: socket.multipath,
+          fastOpen: socket.fastOpen || this.config.fastOpen,
+        });
         return 0;
       }
       case 'setsockopt':

@@ -38,7 +38,11 @@ export function buildOption(spec: OptionSpec, context: OptionContext): TcpOption
       return { kind: 'sack-permitted' };
     case 'ts': {
       const at = (word: string): number => Number(spec.words[spec.words.indexOf(word) + 1]);
-      return { kind: 'timestamps', value: at('val') >>> 0, echo: spec.words.includes('ecr') && !Number.isNaN(at('ecr')) ? at('ecr') >>> 0 : context.timestampEcho };
+      return {
+        kind: 'timestamps',
+        value: at('val') >>> 0,
+        echo: spec.words.includes('ecr') && !Number.isNaN(at('ecr')) ? at('ecr') >>> 0 : context.timestampEcho,
+      };
     }
     case 'sack':
       return { kind: 'sack', blocks: spec.words.map((word) => word.split(':').map(Number) as [number, number]) };
@@ -67,9 +71,21 @@ function buildMptcp(spec: OptionSpec, context: OptionContext, number: (name: str
       };
     }
     case 'mp_join_syn':
-      return { subtype: 'join-syn', flags: backupOf(spec), addressId: Number(number('address_id')), token: Number(number('token') & 0xffffffffn), nonce: context.flow.senderNonce >>> 0 };
+      return {
+        subtype: 'join-syn',
+        flags: backupOf(spec),
+        addressId: Number(number('address_id')),
+        token: Number(number('token') & 0xffffffffn),
+        nonce: context.flow.senderNonce >>> 0,
+      };
     case 'mp_join_syn_ack':
-      return { subtype: 'join-synack', flags: backupOf(spec), addressId: Number(number('address_id')), hmac: hmacOf(spec, context, 8), nonce: context.flow.senderNonce >>> 0 };
+      return {
+        subtype: 'join-synack',
+        flags: backupOf(spec),
+        addressId: Number(number('address_id')),
+        hmac: hmacOf(spec, context, 8),
+        nonce: context.flow.senderNonce >>> 0,
+      };
     case 'mp_join_ack':
       return { subtype: 'join-ack', reserved: 0, hmac: hmacOf(spec, context, 20) };
     case 'dss': {
@@ -99,7 +115,8 @@ function buildMptcp(spec: OptionSpec, context: OptionContext, number: (name: str
       const echo = spec.words.includes('echo');
       if (symbols.version === 0) return { subtype: 'add-addr', version: 0, flags: address.length === 4 ? 4 : 6, addressId: id, address, port, hmac: null };
       const given = spec.fields.get('hmac')?.[0];
-      const right = context.sender === null || context.receiver === null ? new Uint8Array(8) : addAddressHmac(context.sender, context.receiver, id, address, port ?? 0);
+      const right =
+        context.sender === null || context.receiver === null ? new Uint8Array(8) : addAddressHmac(context.sender, context.receiver, id, address, port ?? 0);
       const hmac = echo ? null : given === undefined || given.kind === 'auto' ? right : toBytes(symbols.number(given, 0n, spec.line), 8);
       return { subtype: 'add-addr', version: 1, flags: echo ? 1 : 0, addressId: id, address, port, hmac };
     }
@@ -121,7 +138,8 @@ function buildMptcp(spec: OptionSpec, context: OptionContext, number: (name: str
 /** Where an option that was sent differs from what the script expects; null when it does not. Learns keys on the way. */
 export function compareOption(spec: OptionSpec, option: TcpOption, context: OptionContext): string | null {
   const name = spec.name.toLowerCase();
-  const differs = (what: string, expected: unknown, seen: unknown): string | null => (expected === seen ? null : `${spec.name}: ${what} is ${String(seen)}, expected ${String(expected)}`);
+  const differs = (what: string, expected: unknown, seen: unknown): string | null =>
+    expected === seen ? null : `${spec.name}: ${what} is ${String(seen)}, expected ${String(expected)}`;
   switch (name) {
     case 'mss':
       return option.kind === 'mss' ? differs('value', Number(spec.words[0]), option.value) : wrongKind(spec, option);
@@ -138,7 +156,11 @@ export function compareOption(spec: OptionSpec, option: TcpOption, context: Opti
       if (option.kind !== 'sack') return wrongKind(spec, option);
       return differs('blocks', spec.words.join(' '), option.blocks.map((block) => block.join(':')).join(' '));
     case 'fo':
-      return option.kind === 'fast-open' ? (spec.words[0] === undefined || spec.words[0] === 'TFO_COOKIE' ? null : differs('cookie', spec.words[0], unhex(option.cookie))) : wrongKind(spec, option);
+      return option.kind === 'fast-open'
+        ? spec.words[0] === undefined || spec.words[0] === 'TFO_COOKIE'
+          ? null
+          : differs('cookie', spec.words[0], unhex(option.cookie))
+        : wrongKind(spec, option);
     default:
       return option.kind === 'mptcp' ? compareMptcp(spec, option.option, context) : wrongKind(spec, option);
   }
@@ -190,7 +212,8 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
       const ackName = spec.fields.has('dack8') ? 'dack8' : spec.fields.has('dack4') ? 'dack4' : null;
       const dsnName = spec.fields.has('dsn8') ? 'dsn8' : spec.fields.has('dsn4') ? 'dsn4' : null;
       same('DATA_ACK', ackName === null ? null : ackName === 'dack8' ? 64 : 32, seen.dataAck === null ? null : (seen.flags & 2) !== 0 ? 64 : 32);
-      if (ackName !== null && seen.dataAck !== null) same(ackName, relative(ackName, number(ackName)), relative(ackName, joined(seen.dataAck) - base(context.receiver)));
+      if (ackName !== null && seen.dataAck !== null)
+        same(ackName, relative(ackName, number(ackName)), relative(ackName, joined(seen.dataAck) - base(context.receiver)));
       same('DSN', dsnName === null ? null : dsnName === 'dsn8' ? 64 : 32, seen.dsn === null ? null : (seen.flags & 8) !== 0 ? 64 : 32);
       if (dsnName !== null && seen.dsn !== null) {
         same(dsnName, relative(dsnName, number(dsnName)), relative(dsnName, joined(seen.dsn) - base(context.sender)));
@@ -253,7 +276,10 @@ const SUBTYPES: Readonly<Record<string, MptcpOption['subtype']>> = {
 
 /** Scripts spell some names in several ways. */
 function canonical(name: string): string {
-  const lower = name.toLowerCase().replace(/^mpcapable$/, 'mp_capable').replace(/^mpcap$/, 'mp_capable');
+  const lower = name
+    .toLowerCase()
+    .replace(/^mpcapable$/, 'mp_capable')
+    .replace(/^mpcap$/, 'mp_capable');
   const aliases: Readonly<Record<string, string>> = {
     add_addr: 'add_address',
     add_addr4: 'add_address',
@@ -312,8 +338,12 @@ function backupOf(spec: OptionSpec): number {
 function hmacOf(spec: OptionSpec, context: OptionContext, length: number): Uint8Array {
   const given = spec.fields.get('sender_hmac')?.[0] ?? spec.fields.get('hmac')?.[0];
   if (given !== undefined && given.kind === 'number') return toBytes(given.value, length);
-  if (context.sender === null || context.receiver === null) throw new ScriptError('SCRIPT_SYNTAX', spec.line, 'the HMAC needs both keys, and MP_CAPABLE has not given them');
-  return context.symbols.joinHmac({ own: context.sender, other: context.receiver, ownNonce: context.flow.senderNonce, otherNonce: context.flow.receiverNonce }, length);
+  if (context.sender === null || context.receiver === null)
+    throw new ScriptError('SCRIPT_SYNTAX', spec.line, 'the HMAC needs both keys, and MP_CAPABLE has not given them');
+  return context.symbols.joinHmac(
+    { own: context.sender, other: context.receiver, ownNonce: context.flow.senderNonce, otherNonce: context.flow.receiverNonce },
+    length,
+  );
 }
 
 /** The IDSN as a 64-bit number: positions of the script count from it. */
@@ -341,4 +371,3 @@ function hex(text: string): Uint8Array {
 function unhex(bytes: Uint8Array): string {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
-

@@ -27,7 +27,10 @@ function statements(source: string): { text: string; line: number }[] {
   const out: { text: string; line: number }[] = [];
   let inCommand = false;
   bare.split('\n').forEach((raw, i) => {
-    const text = raw.replace(/(^|\s)\/\/.*$/, '').replace(/^\s*#.*$/, '').trim();
+    const text = raw
+      .replace(/(^|\s)\/\/.*$/, '')
+      .replace(/^\s*#.*$/, '')
+      .trim();
     if (text === '') return;
     const previous = out[out.length - 1];
     if (inCommand) {
@@ -81,7 +84,14 @@ function parsePacket(text: string, line: number): PacketSpec {
     ack: ack === undefined ? null : Number(ack),
     window: window === undefined ? null : Number(window),
     urgent: urgent === undefined ? null : Number(urgent),
-    options: options === undefined ? [] : options.trim() === '...' ? null : splitTop(options, ',').filter((one) => one !== '').map((one) => parseOption(one, line)),
+    options:
+      options === undefined
+        ? []
+        : options.trim() === '...'
+          ? null
+          : splitTop(options, ',')
+              .filter((one) => one !== '')
+              .map((one) => parseOption(one, line)),
   };
 }
 
@@ -141,7 +151,14 @@ export function parseExpression(text: string, line: number): Expression {
   if (text === 'auto') return { kind: 'auto' };
   if (/^(0x[0-9a-fA-F]+|\d+)$/.test(text)) return { kind: 'number', value: BigInt(text) };
   const call = /^(\w+)\(([\s\S]*)\)$/.exec(text);
-  if (call !== null) return { kind: 'call', name: call[1]!, args: splitTop(call[2]!, ',').filter((part) => part !== '').map((part) => parseExpression(part, line)) };
+  if (call !== null)
+    return {
+      kind: 'call',
+      name: call[1]!,
+      args: splitTop(call[2]!, ',')
+        .filter((part) => part !== '')
+        .map((part) => parseExpression(part, line)),
+    };
   if (/^[a-zA-Z_][\w.:]*$/.test(text) || /^[\d.]+$/.test(text) || /^[\da-fA-F:.]+$/.test(text)) return { kind: 'variable', name: text };
   throw new ScriptError('SCRIPT_SYNTAX', line, `"${text}" is no value; expected a number, a variable, a function or auto`);
 }
@@ -158,6 +175,12 @@ function parseCall(text: string, line: number): CallSpec {
     }
   }
   const result = close < 0 ? null : /^\s*=\s*(-?\w+|\.\.\.)\s*(\w+)?\s*(\([^)]*\))?\s*$/.exec(text.slice(close + 1));
-  if (open < 0 || close < 0 || result === null) throw new ScriptError('SCRIPT_SYNTAX', line, `"${text}" is neither packet nor call; expected for example "read(4, ..., 100) = 100"`);
-  return { name: text.slice(0, open).trim(), args: splitTop(text.slice(open + 1, close), ',').filter((arg) => arg !== ''), result: result[1]!, error: result[2] ?? null };
+  if (open < 0 || close < 0 || result === null)
+    throw new ScriptError('SCRIPT_SYNTAX', line, `"${text}" is neither packet nor call; expected for example "read(4, ..., 100) = 100"`);
+  return {
+    name: text.slice(0, open).trim(),
+    args: splitTop(text.slice(open + 1, close), ',').filter((arg) => arg !== ''),
+    result: result[1]!,
+    error: result[2] ?? null,
+  };
 }

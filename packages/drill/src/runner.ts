@@ -277,7 +277,11 @@ class Runner {
       },
       payload,
     });
-    this.trace.push({ time: this.agenda.now - START, direction: 'in', text: `${spec.flags} ${spec.seq}:${spec.seq + spec.length}(${spec.length})${describeOptions(options)}` });
+    this.trace.push({
+      time: this.agenda.now - START,
+      direction: 'in',
+      text: `${spec.flags} ${spec.seq}:${spec.seq + spec.length}(${spec.length})${describeOptions(options)}`,
+    });
     this.node!.receive(through, packet, this.agenda.now);
   }
 
@@ -322,7 +326,11 @@ class Runner {
 
   private flowOfSent(packet: Packet): Flow {
     const tcp = packet.tcp!;
-    const same = (flow: Flow): boolean => flow.localPort === tcp.sourcePort && flow.remotePort === tcp.destinationPort && sameAddress(flow.local, packet.ip.source) && sameAddress(flow.remote, packet.ip.destination);
+    const same = (flow: Flow): boolean =>
+      flow.localPort === tcp.sourcePort &&
+      flow.remotePort === tcp.destinationPort &&
+      sameAddress(flow.local, packet.ip.source) &&
+      sameAddress(flow.remote, packet.ip.destination);
     let flow = this.flows.find(same);
     if (flow === undefined) {
       flow = {
@@ -359,7 +367,8 @@ class Runner {
     this.trace.push({ time: this.agenda.now - START, direction: 'out', text: describe(packet, flow.hostIss ?? 0) });
     for (const option of tcp.options) {
       if (option.kind === 'timestamps') flow.hostTimestamp = option.value;
-      if (option.kind === 'mptcp' && (option.option.subtype === 'join-syn' || option.option.subtype === 'join-synack')) flow.hostNonce = option.option.nonce | 0;
+      if (option.kind === 'mptcp' && (option.option.subtype === 'join-syn' || option.option.subtype === 'join-synack'))
+        flow.hostNonce = option.option.nonce | 0;
     }
     const problems: string[] = [];
     const same = (what: string, expected: unknown, seen: unknown): void => {
@@ -401,7 +410,8 @@ const NETWORKS = ['192.0.2', '198.51.100', '203.0.113'] as const;
 
 function flagBits(letters: string): number {
   let out = 0;
-  for (const letter of letters) out |= { S: FLAG.syn, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh, '.': FLAG.ack, U: FLAG.urg, E: FLAG.ece, W: FLAG.cwr }[letter] ?? 0;
+  for (const letter of letters)
+    out |= { S: FLAG.syn, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh, '.': FLAG.ack, U: FLAG.urg, E: FLAG.ece, W: FLAG.cwr }[letter] ?? 0;
   return out;
 }
 
@@ -415,13 +425,16 @@ function normal(letters: string): string {
 }
 
 function describeOptions(options: readonly TcpOption[]): string {
-  const names = options.filter((option) => option.kind !== 'nop').map((option) => (option.kind === 'mptcp' ? describeMptcp(option.option as unknown as Record<string, unknown>) : option.kind));
+  const names = options
+    .filter((option) => option.kind !== 'nop')
+    .map((option) => (option.kind === 'mptcp' ? describeMptcp(option.option as unknown as Record<string, unknown>) : option.kind));
   return names.length === 0 ? '' : ` <${names.join(', ')}>`;
 }
 
 function describeMptcp(option: Record<string, unknown>): string {
   const fields = Object.entries(option).flatMap(([name, value]) => {
-    if (name === 'subtype' || value === null || value === 0 || value instanceof Uint8Array) return value instanceof Uint8Array && (name === 'address' || name === 'hmac') ? [`${name} ${name === 'address' ? formatAddress(value) : 'given'}`] : [];
+    if (name === 'subtype' || value === null || value === 0 || value instanceof Uint8Array)
+      return value instanceof Uint8Array && (name === 'address' || name === 'hmac') ? [`${name} ${name === 'address' ? formatAddress(value) : 'given'}`] : [];
     if (typeof value === 'object' && 'low' in (value as object)) return [`${name} …${(((value as { low: number }).low >>> 0) & 0xffff).toString(16)}`];
     return [`${name} ${String(value)}`];
   });

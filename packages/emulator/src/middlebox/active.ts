@@ -52,7 +52,7 @@ function segment(
 }
 
 const REPEAT_AFTER = 300_000;
-const MAX_REPEATS = 40;
+const MAX_REPEATS = 2000;
 
 /**
  * A performance-enhancing proxy (RFC 3135 §2.2): acknowledges the client's data at once, without Multipath TCP options
@@ -109,7 +109,8 @@ export function acknowledgeProactively(): MiddleboxFactory {
         const key = `${tcp.destinationPort}>${tcp.sourcePort}`;
         const stamps = tcp.options.find((option) => option.kind === 'timestamps');
         if ((tcp.flags & FLAG.syn) !== 0) {
-          flows.set(key, { waiting: [], acked: tcp.ack | 0, window: 0, tsVal: stamps?.value ?? 0, seq: (tcp.seq + 1) | 0, armed: false });
+          if (flows.has(key)) return bytes;
+          flows.set(key, { waiting: [], acked: tcp.ack | 0, window: tcp.window, tsVal: stamps?.value ?? 0, seq: (tcp.seq + 1) | 0, armed: false });
           return bytes;
         }
         const flow = flows.get(key);

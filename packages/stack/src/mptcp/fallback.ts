@@ -32,6 +32,7 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   // A peer that does not know yet goes on mapping, and without DATA_ACKs sends old data again under new subflow sequence
   // numbers: as long as mappings come they are believed, unless they are what failed.
   subflow.peerMaps = connection.remote !== null && reason !== 'checksum-failure' && reason !== 'mp-fail' && reason !== 'infinite-mapping';
+  subflow.mustMap = reason === 'dss-stripped';
   if (!subflow.peerMaps) subflow.mappings = null;
   subflow.joinAckAt = 0;
   const pending = subflow.pendingMapping;
@@ -161,13 +162,11 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
   const nextData = connection.dataRcvNxt;
   const alone = !connection.subflows.some((other) => other !== subflow && other.established);
   // Later than the first data RFC 8684 §3.7 wants a reset, and for a reason: a peer that sees no DATA_ACK sends old data
-  // again under new subflow sequence numbers, which without mappings looks like new data. Only plain data of our own,
-  // on its way now, tells the peer in time that we have fallen back (Linux does, and does so at once).
-  const peerLearns = !connection.confirmed || connection.dataUna < connection.sendBuffer.end;
-  if (alone && peerLearns && subflow.pendingMapping === null && alignStreams(subflow)) {
+  // again under new subflow sequence numbers, which without mappings looks like new data. (Linux falls back.)
+  if (alone && !connection.confirmed && subflow.pendingMapping === null && alignStreams(subflow)) {
     connection.receiveDelta = nextData - position;
     connection.host.mib('DSSCorruptionFallback');
-    fallBack(subflow, connection.confirmed ? 'dss-stripped' : 'no-dss-in-first-data', now);
+    fallBack(subflow, 'no-dss-in-first-data', now);
     return true;
   }
   connection.host.mib('DSSCorruptionReset');

@@ -8,7 +8,7 @@ import type { Connection } from './connection.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
-import { addMapping, receivedDataPosition, VOID } from './mapping.ts';
+import { addMapping, receivedDataPosition, subflowPosition, VOID } from './mapping.ts';
 import { dataAcknowledged, wakeSenders } from './send.ts';
 import type { Subflow } from './subflow.ts';
 
@@ -144,11 +144,13 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
 /** A mapping from a peer that has not noticed our fallback. */
 function takeLateMapping(subflow: Subflow, segment: Segment): void {
   if (!segment.hasDss || (segment.dssFlags & DSS_FLAG.mapping) === 0 || subflow.connection.remote === null) return;
+  const position = receivedDataPosition(subflow.connection, segment);
   if (segment.dataLength === 0) {
-    subflow.peerMaps = false;
+    // Infinite: the peer knows, and says where its stream stands (RFC 8684 §3.7).
+    if (position >= 0) subflow.connection.receiveDelta = position - subflowPosition(subflow, segment.ssn);
+    subflow.peerMaps = subflow.mustMap = false;
     return;
   }
-  const position = receivedDataPosition(subflow.connection, segment);
   const fin = (segment.dssFlags & DSS_FLAG.dataFin) !== 0;
   if (position >= 0 && !(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
 }
