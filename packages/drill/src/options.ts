@@ -212,7 +212,7 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
       const ackName = spec.fields.has('dack8') ? 'dack8' : spec.fields.has('dack4') ? 'dack4' : null;
       const dsnName = spec.fields.has('dsn8') ? 'dsn8' : spec.fields.has('dsn4') ? 'dsn4' : null;
       same('DATA_ACK', ackName === null ? null : ackName === 'dack8' ? 64 : 32, seen.dataAck === null ? null : (seen.flags & 2) !== 0 ? 64 : 32);
-      if (ackName !== null && seen.dataAck !== null)
+      if (ackName !== null && seen.dataAck !== null && !isAuto(ackName))
         same(ackName, relative(ackName, number(ackName)), relative(ackName, joined(seen.dataAck) - base(context.receiver)));
       same('DSN', dsnName === null ? null : dsnName === 'dsn8' ? 64 : 32, seen.dsn === null ? null : (seen.flags & 8) !== 0 ? 64 : 32);
       if (dsnName !== null && seen.dsn !== null) {

@@ -122,7 +122,7 @@ function parseOption(text: string, line: number): OptionSpec {
     const bracket = /^(\w+)=?\[([\s\S]*)\]$/.exec(token);
     const equals = /^(\w+)=([\s\S]+)$/.exec(token);
     if (bracket !== null) {
-      const parts = splitTop(bracket[2]!, ',');
+      const parts = splitTop(bracket[2]!, ',').filter((part) => part !== '');
       spec.fields.set(
         bracket[1]!,
         parts.map((part) => {
