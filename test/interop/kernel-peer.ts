@@ -108,8 +108,8 @@ function listen(address: string, port: number): void {
   });
 }
 
-function connect(address: string, port: number, header: Header, mapped: boolean): void {
-  const socket = kernelConnect(parseAddress(mapped ? `::ffff:${address}` : address), port, { congestion: CONGESTION });
+function connect(address: string, port: number, header: Header, mapped: boolean, fastOpen: boolean): void {
+  const socket = kernelConnect(parseAddress(mapped ? `::ffff:${address}` : address), port, { congestion: CONGESTION, fastOpen });
   current = socket;
   (socket as Socket & { allowHalfOpen: boolean }).allowHalfOpen = true;
   socket.setNoDelay(true);
@@ -132,7 +132,8 @@ createInterface({ input: process.stdin })
     const message = JSON.parse(line) as PeerCommand;
     try {
       if (message.op === 'listen') listen(message.address, message.port);
-      else if (message.op === 'connect') connect(message.address, message.port, message.header, message.mapped);
+      else if (message.op === 'connect') connect(message.address, message.port, message.header, message.mapped, message.fastOpen ?? false);
+      else if (message.op === 'reset') current?.resetAndDestroy();
       else {
         current?.destroy();
         server?.close();

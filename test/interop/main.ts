@@ -1,4 +1,4 @@
-/** `npm run interop -- [--filter TEXT] [--size MB] [--offload] [--capture DIR] [--disturb loss|cut|remove|strip-handshake|strip-data|strip-later]`: the matrix against the kernel. */
+/** `npm run interop -- [--filter TEXT] [--size MB] [--offload] [--capture DIR] [--disturb loss|cut|remove|strip-handshake|strip-data|strip-later] [--features]`: the matrix against the kernel. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -6,6 +6,7 @@ import { removeLeftovers } from '@subflow/link';
 import { allCases, caseName, runCase } from './case.ts';
 import { disturbances } from './disturb.ts';
 import type { Disturbance } from './disturb.ts';
+import { FEATURES, runFeature } from './features.ts';
 
 const { values } = parseArgs({
   options: {
@@ -15,9 +16,21 @@ const { values } = parseArgs({
     capture: { type: 'string' },
     disturb: { type: 'string' },
     limit: { type: 'string' },
+    features: { type: 'boolean', default: false },
   },
 });
 removeLeftovers();
+if (values.features) {
+  let bad = 0;
+  for (const feature of FEATURES) {
+    const name = `${feature.role}: ${feature.name}`;
+    if (!name.includes(values.filter)) continue;
+    const problems = await runFeature(feature);
+    if (problems.length > 0) bad++;
+    console.log(`${problems.length === 0 ? 'good' : 'BAD '} ${name}${problems.map((problem) => `\n     ${problem}`).join('')}`);
+  }
+  process.exit(bad > 0 ? 1 : 0);
+}
 let failed = 0;
 let done = 0;
 let number = 0;

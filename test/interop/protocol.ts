@@ -23,7 +23,9 @@ export interface Report {
 /** Commands to the kernel peer, one JSON line each on its standard input. `mapped`: an IPv6 socket to the IPv4-mapped address, because only such a socket of Linux mixes the families. */
 export type PeerCommand =
   | { op: 'listen'; address: string; port: number }
-  | { op: 'connect'; address: string; port: number; header: Header; mapped: boolean }
+  | { op: 'connect'; address: string; port: number; header: Header; mapped: boolean; fastOpen?: boolean }
+  /** Resets the connection: MP_FASTCLOSE. */
+  | { op: 'reset' }
   | { op: 'close' };
 
 export type PeerAnswer = { op: 'ready' } | { op: 'listening' } | { op: 'done'; report: Report } | { op: 'error'; message: string };

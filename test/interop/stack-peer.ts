@@ -67,8 +67,8 @@ export class StackPeer {
     runner.onEvent = (event, time) => this.event(event, time);
   }
 
-  connect(remote: Uint8Array, port: number, local?: Uint8Array): void {
-    this.connection = this.runner.host.connect({ remote, port, ...(local === undefined ? {} : { local }) }, now());
+  connect(remote: Uint8Array, port: number, local?: Uint8Array, fastOpen = false): void {
+    this.connection = this.runner.host.connect({ remote, port, fastOpen, ...(local === undefined ? {} : { local }) }, now());
     this.connection.noDelay = true;
     this.connection.write(new TextEncoder().encode(`${JSON.stringify(this.header)}\n`), now());
     this.runner.pump();

@@ -8,6 +8,7 @@ import { bindAndListen, close, IPPROTO_MPTCP, IPPROTO_TCP, errnoName, setSocketO
 const SOL_MPTCP = 284;
 const MPTCP_INFO = 1;
 const TCP_CONGESTION = 13;
+const TCP_FASTOPEN_CONNECT = 30;
 const FLAG_FALLBACK = 1;
 
 /** What MPTCP_INFO says (include/uapi/linux/mptcp.h). */
@@ -67,8 +68,10 @@ export function kernelListener(address: Uint8Array, port: number, options: { mul
 }
 
 /** A connecting kernel socket under a `net.Socket`; errors come as its events. */
-export function kernelConnect(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string } = {}): Socket {
+export function kernelConnect(address: Uint8Array, port: number, options: { multipath?: boolean; congestion?: string; fastOpen?: boolean } = {}): Socket {
   const fd = newSocket(address.length === 4 ? 4 : 6, options.multipath ?? true, options.congestion ?? null);
+  // The SYN goes out with the first write (RFC 7413), once the kernel knows a cookie.
+  if (options.fastOpen === true) setSocketOption(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, new Uint8Array([1, 0, 0, 0]));
   try {
     startConnect(fd, address, port);
   } catch (error) {
