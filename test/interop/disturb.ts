@@ -6,6 +6,7 @@ export type Disturbance = 'loss' | 'cut' | 'remove' | 'strip-handshake' | 'strip
 
 interface Recipe {
   leastSubflows: number;
+  mostSubflows?: number;
   directions?: readonly Direction[];
   options(one: Case): Partial<CaseOptions>;
   check(one: Case, result: CaseResult): string[];

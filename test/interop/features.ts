@@ -636,7 +636,8 @@ function hasSubtype(packet: Uint8Array, subtype: number): boolean {
 export async function runFeature(feature: Feature): Promise<string[]> {
   const family = feature.families ?? (() => 4 as const);
   const paths: BenchPath[] = Array.from({ length: feature.paths }, (_, i) => ({ family: family(i), link: LINK }));
-  const bench = new Bench({ label: 'feature', paths, mptcp: feature.mptcp ?? {} });
+  const capture = process.env['SUBFLOW_CAPTURE'];
+  const bench = new Bench({ label: 'feature', paths, mptcp: feature.mptcp ?? {}, ...(capture === undefined ? {} : { capture }) });
   const problems: string[] = [];
   try {
     bench.namespace.mptcpLimits(8, 8);

@@ -38,7 +38,13 @@ if (values.capture !== undefined) mkdirSync(values.capture, { recursive: true })
 for (const one of allCases()) {
   if (!caseName(one).includes(values.filter) || done >= Number(values.limit ?? 1000)) continue;
   const disturbance = values.disturb === undefined ? null : disturbances[values.disturb as Disturbance];
-  if (disturbance !== null && (one.subflows < disturbance.leastSubflows || !(disturbance.directions ?? [one.direction]).includes(one.direction))) continue;
+  if (
+    disturbance !== null &&
+    (one.subflows < disturbance.leastSubflows ||
+      one.subflows > (disturbance.mostSubflows ?? 8) ||
+      !(disturbance.directions ?? [one.direction]).includes(one.direction))
+  )
+    continue;
   const result = await runCase(one, {
     size: Number(values.size) * 1e6,
     offload: values.offload,

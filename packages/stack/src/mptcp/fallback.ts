@@ -32,7 +32,6 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   // A peer that does not know yet goes on mapping, and without DATA_ACKs sends old data again under new subflow sequence
   // numbers: as long as mappings come they are believed, unless they are what failed.
   subflow.peerMaps = connection.remote !== null && reason !== 'checksum-failure' && reason !== 'mp-fail' && reason !== 'infinite-mapping';
-  subflow.mustMap = reason === 'dss-stripped';
   if (!subflow.peerMaps) subflow.mappings = null;
   subflow.joinAckAt = 0;
   const pending = subflow.pendingMapping;
@@ -162,11 +161,13 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
   const nextData = connection.dataRcvNxt;
   const alone = !connection.subflows.some((other) => other !== subflow && other.established);
   // Later than the first data RFC 8684 §3.7 wants a reset, and for a reason: a peer that sees no DATA_ACK sends old data
-  // again under new subflow sequence numbers, which without mappings looks like new data. (Linux falls back.)
-  if (alone && !connection.confirmed && subflow.pendingMapping === null && alignStreams(subflow)) {
+  // again under new subflow sequence numbers, which without mappings looks like new data. Only plain data of our own,
+  // on its way now, tells the peer in time that we have fallen back (Linux does, and does so at once).
+  const peerLearns = !connection.confirmed || connection.dataUna < connection.sendBuffer.end;
+  if (alone && peerLearns && subflow.pendingMapping === null && alignStreams(subflow)) {
     connection.receiveDelta = nextData - position;
     connection.host.mib('DSSCorruptionFallback');
-    fallBack(subflow, 'no-dss-in-first-data', now);
+    fallBack(subflow, connection.confirmed ? 'dss-stripped' : 'no-dss-in-first-data', now);
     return true;
   }
   connection.host.mib('DSSCorruptionReset');
@@ -267,7 +268,11 @@ export function dataLevelStalled(connection: Connection, now: number): boolean {
   const working = connection.subflows.filter((one) => one.established);
   const only = working.length === 1 ? working[0]! : null;
   if (only === null || only.bareAcks === 0) return false;
-  if (!alignStreams(only)) return false;
+  // Sending the data again on this subflow would hand it to a peer that has fallen back as if it were new.
+  if (!alignStreams(only)) {
+    giveUp(connection, now);
+    return true;
+  }
   only.infinitePending = true;
   fallBack(only, 'dss-stripped', now);
   return true;

@@ -148,7 +148,7 @@ function takeLateMapping(subflow: Subflow, segment: Segment): void {
   if (segment.dataLength === 0) {
     // Infinite: the peer knows, and says where its stream stands (RFC 8684 §3.7).
     if (position >= 0) subflow.connection.receiveDelta = position - subflowPosition(subflow, segment.ssn);
-    subflow.peerMaps = subflow.mustMap = false;
+    subflow.peerMaps = false;
     return;
   }
   const fin = (segment.dssFlags & DSS_FLAG.dataFin) !== 0;

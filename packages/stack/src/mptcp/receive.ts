@@ -6,7 +6,7 @@ import type { Connection } from './connection.ts';
 import { mappingAt, VOID } from './mapping.ts';
 import type { ReceivedMapping } from './mapping.ts';
 import type { Subflow } from './subflow.ts';
-import { abortConnection, remoteFinReached } from './close.ts';
+import { remoteFinReached } from './close.ts';
 import { checksumFailed, unmappedData } from './fallback.ts';
 
 /** Payload of a checksummed mapping, held until the mapping is complete. */
@@ -26,11 +26,6 @@ export function deliverFromSubflow(subflow: Subflow, bytes: Uint8Array, offset: 
   while (left > 0) {
     if (connection.mode === MODE.tcp) {
       const late = subflow.peerMaps ? mappingAt(subflow, at) : null;
-      if (late === null && subflow.mustMap) {
-        connection.host.mib('DSSCorruptionReset');
-        abortConnection(connection, 'reset', now);
-        return;
-      }
       const size = late === null ? left : Math.min(left, late.end - at);
       if (late !== null) connection.receiveDelta = late.dataPosition - late.position;
       receiveData(connection, subflow, bytes, from, size, at + connection.receiveDelta, now);

@@ -72,8 +72,6 @@ export class Subflow implements TcpUser {
   unmappedBytes = 0;
   /** We have fallen back, the peer still maps its data. */
   peerMaps = false;
-  /** And only what it maps counts: nothing else tells new data from old. */
-  mustMap = false;
 
   // Signals to send with the next segment.
   priorityPending = false;
