@@ -46,11 +46,11 @@ export function pair(options: { paths?: number; link?: Partial<LinkConfig>; clie
 }
 
 /** Connects and runs until both sides are established. */
-export function establish(world: Pair): { client: Connection; server: Connection } {
+export function establish(world: Pair, time = 1_000_000): { client: Connection; server: Connection } {
   world.server.host.listen({ port: 80 });
   const client = world.client.host.connect({ remote: REMOTE, port: 80 }, world.agenda.now);
   world.client.pump();
-  world.agenda.runUntil(world.agenda.now + 100_000);
+  world.agenda.runUntil(world.agenda.now + time);
   const accepted = world.serverEvents.find((event) => event.type === 'connection-accepted');
   if (accepted === undefined || !('connection' in accepted)) throw new Error('not accepted');
   return { client, server: world.server.host.connections.get(accepted.connection)! };

@@ -84,6 +84,8 @@ export type MptcpCounter = keyof typeof MPTCP_COUNTERS;
 export const UNUSED_COUNTERS: Partial<Record<MptcpCounter, string>> = {
   MD5SigFallback: 'TCP MD5 signatures (RFC 2385) are not implemented',
   SndWndShared: 'there is only one send window, at the connection: nothing has to be carried over',
+  RcvWndShared: 'there is only one receive window, at the connection: nothing has to be widened',
+  MismatchPortAckRx: 'the port is checked at the SYN, and stays announced as long as the connection lives',
   RcvWndConflictUpdate: 'the host handles one packet at a time: two subflows cannot race for the window',
   RcvWndConflict: 'the host handles one packet at a time: two subflows cannot race for the window',
   MPCapableEndpAttempt: 'an announced port accepts joins only: a SYN with MP_CAPABLE to it finds no listener and is reset as any other',

@@ -71,6 +71,7 @@ export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, 
   const position = subflowPosition(subflow, ssn);
   const bytes = finIncluded ? length - 1 : length;
   if (bytes <= 0 || position + bytes <= tcb.rcvNxt) return;
+  if (position > tcb.rcvEdge) connection.host.mib('DSSNoMatchTCP');
   const remote = connection.remote!;
   subflow.mappings ??= [];
   const mappings = subflow.mappings;

@@ -155,6 +155,7 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
     );
   }
   let written = writeDssAck(subflow, view, at, room);
+  const acknowledgement = written;
   if (subflow.failPending && room - written >= 12) written += writeFail(subflow, view, at + written);
   if (subflow.priorityPending && room - written >= 4) {
     subflow.priorityPending = false;
@@ -171,7 +172,7 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
   if (connection.announcements !== null) {
     // ADD_ADDR with IPv6 does not fit beside a DATA_ACK: it goes alone (RFC 8684 §3.4.1).
     let pending = takeAnnouncement(connection, room - written, now);
-    if (pending === null && announcementDue(connection, now)) {
+    if (pending === null && announcementDue(connection, now) && written <= acknowledgement) {
       pending = takeAnnouncement(connection, room, now);
       if (pending !== null) written = 0;
     }

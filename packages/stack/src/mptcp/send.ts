@@ -173,7 +173,9 @@ function waitForWindow(connection: Connection, now: number): void {
     if (subflow.tcb.persistAt !== 0) return;
     if (best === null || (best.stale && !subflow.stale) || subflow.tcb.srtt < best.tcb.srtt) best = subflow;
   }
-  if (best !== null) armPersist(best.tcb, now);
+  if (best === null) return;
+  connection.host.mib('WinProbe');
+  armPersist(best.tcb, now);
 }
 
 /** Frees acknowledged data, grows the send buffer with the congestion windows, tells the application. */

@@ -45,11 +45,13 @@ export class DeliveryRate {
     sample.interval = 0;
     sample.appLimited = false;
     this.newest = null;
-    if (this.appLimitedUntil > 0 && this.delivered > this.appLimitedUntil) this.appLimitedUntil = 0;
+    // Ran out after this segment had gone: what it measures is the application as well.
+    const ranOut = this.appLimitedUntil > 0;
+    if (ranOut && this.delivered > this.appLimitedUntil) this.appLimitedUntil = 0;
     if (newest === null) return sample;
     const rate = newest.rate!;
     sample.priorDelivered = rate.delivered;
-    sample.appLimited = rate.appLimited;
+    sample.appLimited = rate.appLimited || ranOut;
     const sendTime = newest.sentAt - rate.firstSentAt;
     const ackTime = this.deliveredAt - rate.deliveredAt;
     this.firstSentAt = newest.sentAt;

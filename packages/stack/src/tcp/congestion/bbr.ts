@@ -164,10 +164,9 @@ export class Bbr implements CongestionControl {
 
   private setPacing(view: CongestionView): void {
     const rate = this.rate;
-    if (rate === 0) {
-      if (view.srtt > 0) view.pacingRate = (HIGH_GAIN * view.cwnd) / view.srtt;
-      return;
-    }
+    // The first rate is that of the initial window, not of the few bytes that may have been sent (§4.2.1).
+    if (view.pacingRate === 0 && view.srtt > 0) view.pacingRate = (HIGH_GAIN * view.cwnd) / view.srtt;
+    if (rate === 0) return;
     const wanted = this.pacingGain * rate * PACING_MARGIN;
     // Until the pipe is known to be full, never slower than before (§4.2.1).
     if (this.full || wanted > view.pacingRate) view.pacingRate = wanted;
