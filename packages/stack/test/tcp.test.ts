@@ -125,6 +125,23 @@ describe('receiving', () => {
     expect(readAll(session.connection, peer.agenda.now)).toEqual([...text('abcdefghijklmnopqrst')]);
   });
 
+  it('an ACK for every second full segment, and within the delay for a single one (RFC 9293 §3.8.6.3)', () => {
+    const { peer, ack } = open([{ kind: 'mss', value: 1000 }]);
+    const body = new Uint8Array(1000);
+    let seq = 101;
+    const next = (): number => {
+      const answers = peer.send({ flags: FLAG.ack, seq, ack }, body).length;
+      seq += 1000;
+      return answers;
+    };
+    // A young connection acknowledges at once, so that the sender's window opens.
+    for (let i = 0; i < 16; i++) expect(next()).toBe(1);
+    expect([next(), next(), next(), next()]).toEqual([0, 1, 0, 1]);
+    expect(next()).toBe(0);
+    expect(peer.wait(39_000)).toEqual([]);
+    expect(peer.wait(2_000)).toHaveLength(1);
+  });
+
   it('a duplicate is reported by D-SACK (RFC 2883) and delivered once', () => {
     const { peer, ack, connection } = open([{ kind: 'mss', value: 1000 }, { kind: 'sack-permitted' }]);
     peer.send({ flags: FLAG.ack, seq: 101, ack }, text('abc'));

@@ -112,7 +112,6 @@ function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, 
 
 function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   const { connection } = subflow;
-  subflow.bareAcks = 0;
   subflow.dataAcked = true;
   const flags = segment.dssFlags;
   if ((flags & DSS_FLAG.dataAck) !== 0) takeDataAck(connection, subflow, segment, now);
@@ -180,6 +179,8 @@ function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment,
   const edge = position + segment.window * 2 ** subflow.tcb.sndScale;
   const wider = edge > connection.dataWndEdge;
   if (wider) connection.dataWndEdge = edge;
+  // Progress at the data level: the options get through. An old segment that was overtaken says nothing.
+  if (position > connection.dataUna || connection.dataUna === connection.dataNxt) subflow.bareAcks = 0;
   const before = connection.finAcknowledged;
   if (position > connection.dataUna || (connection.finSent && position === limit)) dataAcknowledged(connection, position, now);
   if (connection.finAcknowledged && !before) {
