@@ -43,6 +43,7 @@ import { congestionFactory, coupledFactory } from './congestion.ts';
 import type { CoupledFactory } from './congestion.ts';
 import { JoinTable } from './cookies.ts';
 import { Demux } from './demux.ts';
+import { addEndpoint, addressIdOf, changeEndpoint, removeEndpoint } from './endpoints.ts';
 import { handleIcmp } from './icmp.ts';
 import { Interface } from './interface.ts';
 import type { InterfaceConfig } from './interface.ts';
@@ -171,46 +172,19 @@ export class Host implements TcpContext {
     this.routes.push({ prefix, bits, interface: through });
   }
 
-  /** Adds an endpoint for the path manager, also while connections are up; returns its id. Throws {@link StackError} `BAD_ADDRESS_ID`. */
+  /** Adds an endpoint for the path manager, also while connections are up; returns its id. Throws {@link StackError} `BAD_ADDRESS_ID`, `BAD_ENDPOINT`. */
   addEndpoint(endpoint: Partial<Endpoint> & { address: Uint8Array }, now?: number): number {
-    // An implicit endpoint becomes a real one and keeps its id, under which peers know it.
-    const implicit = this.endpoints.findIndex((other) => other.implicit && sameAddress(other.address, endpoint.address));
-    const id = endpoint.id ?? (implicit >= 0 ? this.endpoints[implicit]!.id : this.freeAddressId());
-    if (implicit >= 0) this.endpoints.splice(implicit, 1);
-    if (id < 1 || id > 255 || this.endpoints.some((other) => other.id === id))
-      throw new StackError('BAD_ADDRESS_ID', `address id ${id} is taken or outside 1 to 255`);
-    const flags = { subflow: false, signal: false, backup: false, fullmesh: false, laminar: false, implicit: false };
-    const added: Endpoint = { ...flags, port: null, device: null, ...endpoint, id };
-    if (added.port !== null && !added.signal)
-      throw new StackError('BAD_ENDPOINT', `endpoint ${id} has port ${added.port} but not the flag signal; only announced ports make sense`);
-    if (added.signal && added.fullmesh) throw new StackError('BAD_ENDPOINT', `endpoint ${id} has both signal and fullmesh; expected one of them`);
-    this.endpoints.push(added);
-    if (now !== undefined) for (const connection of [...this.connections.values()]) connection.endpointAdded(added, now);
-    return id;
-  }
-
-  private freeAddressId(): number {
-    let id = 1;
-    while (this.endpoints.some((other) => other.id === id)) id++;
-    return id;
+    return addEndpoint(this, endpoint, now);
   }
 
   /** Takes an endpoint away: it is withdrawn from every connection (RFC 8684 §3.4.2). Returns whether it was there. Id 0: the initial addresses. */
   removeEndpoint(id: number, now: number): boolean {
-    const index = this.endpoints.findIndex((other) => other.id === id);
-    if (index < 0 && id !== 0) return false;
-    const removed = index < 0 ? null : this.endpoints.splice(index, 1)[0]!;
-    for (const connection of [...this.connections.values()]) connection.endpointRemoved(removed, now);
-    return true;
+    return removeEndpoint(this, id, now);
   }
 
   /** Sets or clears the flags backup and fullmesh of an endpoint, for open connections too. Returns whether it is there. */
   changeEndpoint(id: number, change: { backup?: boolean; fullmesh?: boolean }, now: number): boolean {
-    const endpoint = this.endpoints.find((other) => other.id === id);
-    if (endpoint === undefined) return false;
-    Object.assign(endpoint, change);
-    for (const connection of [...this.connections.values()]) connection.endpointChanged(endpoint, now);
-    return true;
+    return changeEndpoint(this, id, change, now);
   }
 
   /** Changes the limits; path managers use what has become possible. */
@@ -479,23 +453,7 @@ export class Host implements TcpContext {
 
   /** The address id under which an address without endpoint is announced or joined from. */
   addressIdOf(address: Uint8Array): number {
-    const endpoint = this.endpoints.find((other) => sameAddress(other.address, address));
-    if (endpoint !== undefined) return endpoint.id;
-    let id = 255;
-    while (id > 1 && this.endpoints.some((other) => other.id === id)) id--;
-    this.endpoints.push({
-      id,
-      address,
-      port: null,
-      subflow: false,
-      signal: false,
-      backup: false,
-      fullmesh: false,
-      laminar: false,
-      implicit: true,
-      device: null,
-    });
-    return id;
+    return addressIdOf(this, address);
   }
 
   // TcpContext
