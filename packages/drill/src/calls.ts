@@ -1,8 +1,7 @@
 /** The system calls of a script, on our host. */
 import type { Agenda, EmulatedHost } from '@subflow/emulator';
 import type { Connection, Host, Listener } from '@subflow/stack';
-import { Mismatch } from './runner.ts';
-import { ScriptError } from './script.ts';
+import { Mismatch, ScriptError } from './script.ts';
 import type { CallSpec } from './script.ts';
 
 interface Socket {

@@ -9,7 +9,7 @@ import { Symbols } from './keys.ts';
 import { buildOption, compareOption } from './options.ts';
 import type { OptionContext } from './options.ts';
 import { parseScript } from './parser.ts';
-import { ScriptError } from './script.ts';
+import { Mismatch, ScriptError } from './script.ts';
 import type { PacketSpec, Script, ScriptEvent } from './script.ts';
 import { emptySetup, takeCommand } from './system.ts';
 import type { Setup } from './system.ts';
@@ -36,16 +36,6 @@ export interface DrillResult {
   failure: { code: 'SCRIPT_SYNTAX' | 'SCRIPT_UNSUPPORTED' | 'DRILL_MISMATCH' | 'DRILL_TIMEOUT'; line: number; message: string } | null;
   events: number;
   trace: TraceLine[];
-}
-
-/** The stack did not do what the script says. */
-export class Mismatch extends Error {
-  readonly code: 'DRILL_MISMATCH' | 'DRILL_TIMEOUT';
-
-  constructor(message: string, code: Mismatch['code'] = 'DRILL_MISMATCH') {
-    super(message);
-    this.code = code;
-  }
 }
 
 /** One pair of ends; numbers of the host and of the script's side. */

@@ -12,6 +12,16 @@ export class ScriptError extends Error {
   }
 }
 
+/** The stack did not do what the script says. */
+export class Mismatch extends Error {
+  readonly code: 'DRILL_MISMATCH' | 'DRILL_TIMEOUT';
+
+  constructor(message: string, code: Mismatch['code'] = 'DRILL_MISMATCH') {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** When an event happens, microseconds. `any`: whenever it comes. */
 export interface Time {
   kind: 'relative' | 'absolute' | 'any';

@@ -345,6 +345,24 @@ describe('congestion control', () => {
   });
 });
 
+describe('simultaneous connects', () => {
+  it('both ends call each other: plain TCP, data both ways (neither RFC has keys for it)', () => {
+    const made = pair();
+    const up = made.client.host.connect({ remote: REMOTE, port: 5000, localPort: 5000 }, 0);
+    const down = made.server.host.connect({ remote: parseAddress('192.0.2.1'), port: 5000, localPort: 5000 }, 0);
+    made.client.pump();
+    made.server.pump();
+    made.agenda.runUntil(SECOND);
+    expect([up.open, down.open, up.mode, down.mode]).toEqual([true, true, 'tcp', 'tcp']);
+    expect(made.client.host.mptcpCounters.SimultConnectFallback).toBe(1);
+    up.write(new Uint8Array([1, 2, 3]), made.agenda.now);
+    made.client.pump();
+    made.agenda.runUntil(2 * SECOND);
+    expect(readAll(down, made.agenda.now)).toEqual([1, 2, 3]);
+    expect(made.client.host.sizes.tokens).toBe(0);
+  });
+});
+
 describe('black holes and Fast Open', () => {
   it('a destination that swallows MP_CAPABLE is remembered, and tried again later', () => {
     const made = pair({ client: { mptcp: { blackHoleTimeout: 100 * SECOND } } });

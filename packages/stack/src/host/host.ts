@@ -146,6 +146,8 @@ export class Host implements TcpContext {
   private portOffset = 0;
   private challengeBudget = 0;
   private challengeSecond = -1;
+  /** The latest time we were told: events of calls without a time bear it. */
+  private lastNow = 0;
 
   constructor(options: HostOptions) {
     this.tcp = { ...DEFAULT_TCP_CONFIG, ...options.tcp };
@@ -218,7 +220,13 @@ export class Host implements TcpContext {
       pending: 0,
     };
     this.listeners.push(listener);
-    this.emit({ type: 'listener-created', time: 0, listener: listener.id, address: address === null ? null : formatAddress(address), port: options.port });
+    this.emit({
+      type: 'listener-created',
+      time: this.lastNow,
+      listener: listener.id,
+      address: address === null ? null : formatAddress(address),
+      port: options.port,
+    });
     return listener;
   }
 
@@ -229,7 +237,7 @@ export class Host implements TcpContext {
     this.listeners.splice(index, 1);
     this.emit({
       type: 'listener-closed',
-      time: 0,
+      time: this.lastNow,
       listener: listener.id,
       address: listener.address === null ? null : formatAddress(listener.address),
       port: listener.port,
@@ -297,6 +305,7 @@ export class Host implements TcpContext {
    * the call. `checksumValid`: the driver vouches for the transport checksum.
    */
   handlePacket(through: Interface, view: DataView, bytes: Uint8Array, offset: number, length: number, checksumValid: boolean, now: number): void {
+    this.lastNow = now;
     const segment = this.segment;
     const result = parsePacket(view, bytes, offset, length, !checksumValid, segment);
     if (result !== PARSED.tcp) {
@@ -319,6 +328,7 @@ export class Host implements TcpContext {
 
   /** Fires every timer that is due. */
   handleTimeout(now: number): void {
+    this.lastNow = now;
     for (;;) {
       const entry = this.timers.pop(now);
       if (entry === null) return;
