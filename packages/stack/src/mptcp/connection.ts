@@ -136,6 +136,8 @@ export class Connection {
   fastcloseTries = 0;
   closeAt = 0;
   silenceAt = 0;
+  /** A full window is not looked into again before this time. */
+  unblockAt = 0;
   bytesWritten = 0;
   bytesRead = 0;
 

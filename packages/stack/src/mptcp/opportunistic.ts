@@ -17,11 +17,13 @@ const MAX_STEPS = 32;
 /** The shared window is full although a subflow could send: send what blocks it again there, slow down who blocks it. */
 export function unblockWindow(connection: Connection, now: number): void {
   const { opportunisticRetransmission, penalisation } = connection.host.mptcp;
-  if (!opportunisticRetransmission && !penalisation) return;
+  if ((!opportunisticRetransmission && !penalisation) || now < connection.unblockAt) return;
   const blocker = holderOf(connection, connection.dataUna, null)?.subflow ?? null;
   if (blocker === null) return;
   const faster = fasterThan(connection, blocker);
   if (faster === null) return;
+  // Looking for the bytes walks the queues: a few times per round trip is enough, however many ACKs come.
+  connection.unblockAt = now + faster.tcb.srtt / 8;
   if (opportunisticRetransmission) retransmit(connection, faster, now);
   const { tcb } = blocker;
   if (!penalisation || blocker.penalisedUntil > now || tcb.srtt < PENALTY_RATIO * faster.tcb.srtt) return;
