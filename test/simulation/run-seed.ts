@@ -241,7 +241,10 @@ export function runSeed(seed: number, keepEvents = false): SeedResult {
     problems.push(`closed normally, but client has ${client.received}/${server.size}, server ${server.received}/${client.size}`);
   // A handshake may run out of tries by loss alone, and a server that keeps no state does not repeat its SYN+ACK.
   // Such a server also knows nothing of a client whose third packet never came, and resets it after a minute.
-  const forgotten = mptcp.synCookies === 'always' && server.connection === null;
+  const damage = links
+    .flatMap((link) => [link.forward, link.backward])
+    .some((one) => one.counters.corrupted > 0 || Object.values(one.counters.dropped).some((count) => count > 0));
+  const forgotten = damage && mptcp.synCookies === 'always' && server.connection === null;
   const unlucky = forgotten || (client.closed === 'timeout' && client.connection?.wasOpen === false);
   if (!violent && !strips && !whole && !unlucky && boxes.every((box) => box.harmless))
     problems.push(
