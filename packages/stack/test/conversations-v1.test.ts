@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { FLAG, parseAddress, RESET_REASON } from '@subflow/wire';
 import type { Packet } from '@subflow/wire';
-import { keyMaterial } from '@subflow/stack';
+import { eventPathManager, keyMaterial } from '@subflow/stack';
 import { bytes, capableOf, Conversation, find, isReset, resetReason } from './conversation.ts';
 import { mptcpOf } from './world.ts';
 
@@ -299,6 +299,13 @@ describe('infinite mappings and plain data (RFC 8684 §3.7)', () => {
     expect(c.connection.fallbackReason).toBe('infinite-mapping');
     expect(c.read()).toBe('abc');
     expect(c.counters['InfiniteMapRx']).toBe(1);
+  });
+
+  it('a path manager hears of a fallback as the end', () => {
+    const seen: string[] = [];
+    const c = new Conversation({ mptcp: { pathManager: eventPathManager((event) => void seen.push(event.type)) } }).talk();
+    c.data('b', { length: 0 });
+    expect(seen).toEqual(['created', 'established', 'closed']);
   });
 
   it('length 0 on one of two subflows: reset there, reason 1', () => {

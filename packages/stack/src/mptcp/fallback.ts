@@ -28,6 +28,8 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
   connection.dataRetransmitAt = connection.finAt = connection.silenceAt = 0;
   connection.announcements = null;
   connection.reinjections = null;
+  // Nothing is left to manage.
+  connection.pathManager?.onClosed?.(connection, now);
   connection.pathManager = null;
   // A peer that does not know yet goes on mapping, and without DATA_ACKs sends old data again under new subflow sequence
   // numbers: as long as mappings come they are believed, unless they are what failed.
