@@ -80,7 +80,7 @@ function acceptSyn(host: Host, through: Interface, segment: Segment, local: Uint
   openPassive(tcb, segment, now);
   if (tcb.state === STATE.closed) return;
   if (valid && segment.payloadLength > 0) {
-    subflow.fastOpenReceived(segment.bytes.slice(segment.payloadOffset, segment.payloadOffset + segment.payloadLength), now);
+    subflow.fastOpenReceived(segment.bytes.slice(segment.payloadOffset, segment.payloadOffset + segment.payloadLength));
     tcb.rcvNxt = 1 + segment.payloadLength;
   }
   host.reschedule(tcb);

@@ -1,5 +1,5 @@
 /** Falling back to TCP, or giving one subflow up, when options or payload do not get through (RFC 8684 §3.7). */
-import { DSS_FLAG, FLAG, RESET_REASON } from '@subflow/wire';
+import { DSS_FLAG, FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
@@ -68,7 +68,7 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
  */
 function alignStreams(subflow: Subflow): boolean {
   const { connection, tcb } = subflow;
-  if (connection.subflows.some((other) => other !== subflow && other.established)) return false;
+  if (!isAlone(subflow)) return false;
   // Data that went out twice, or over another subflow as well, lies at different distances in the two spaces, and the
   // peer may have done the same to us (Linux: allow_infinite_fallback).
   if (connection.everJoined || connection.reinjectedBytes > 0) return false;
@@ -93,7 +93,7 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
   const { connection, tcb } = subflow;
   if (!subflow.established || connection.phase === PHASE.closed) return true;
   const first = !subflow.joining && !connection.everJoined;
-  const capable = hasCapable(segment);
+  const capable = hasSubtype(segment, SUBTYPE.capable);
   if (segment.payloadLength > 0 && !capable && !connection.confirmed && first) {
     // First data without any mapping: the options did not get through (RFC 8684 §3.7).
     if (!alignStreams(subflow)) return giveUp(connection, now);
@@ -153,15 +153,15 @@ function stuckWithoutWindow(subflow: Subflow, segment: Segment, acked: number): 
   const { connection, tcb } = subflow;
   if (segment.window === 0 || acked !== tcb.sndNxt || connection.dataWndEdge > connection.dataNxt) return false;
   if (connection.dataUna < connection.dataNxt || connection.sendBuffer.end === connection.dataNxt) return false;
-  return ++subflow.bareAcks >= BARE_ACKS && !connection.subflows.some((other) => other !== subflow && other.established);
+  return ++subflow.bareAcks >= BARE_ACKS && isAlone(subflow);
 }
 
 /** In-order payload that no mapping covers. Returns false when it must not be used. */
-export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: number, length: number, position: number, now: number): boolean {
+export function unmappedData(subflow: Subflow, position: number, now: number): boolean {
   const { connection, tcb } = subflow;
   // tcb.rcvNxt is already past this payload: line up with its start.
   const nextData = connection.dataRcvNxt;
-  const alone = !connection.subflows.some((other) => other !== subflow && other.established);
+  const alone = isAlone(subflow);
   // Later than the first data RFC 8684 §3.7 wants a reset, and for a reason: a peer that sees no DATA_ACK sends old data
   // again under new subflow sequence numbers, which without mappings looks like new data. Only plain data of our own,
   // on its way now, tells the peer in time that we have fallen back (Linux does, and does so at once).
@@ -174,7 +174,6 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
   }
   connection.host.mib('DSSCorruptionReset');
   if (alone) connection.host.mib('FallbackFailed');
-  subflow.unmappedBytes += length;
   tcb.context.count('mptcp-unmapped-data');
   // Broken: closed, so that the data is sent again elsewhere (RFC 8684 §3.7, fourth rule).
   if (connection.subflows.some((other) => other !== subflow)) resetSubflow(subflow, RESET_REASON.middlebox, true, now);
@@ -186,7 +185,7 @@ export function unmappedData(subflow: Subflow, _bytes: Uint8Array, _offset: numb
 export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition: number, now: number): boolean {
   const { connection } = subflow;
   connection.host.mib('InfiniteMapRx');
-  if (connection.subflows.some((other) => other !== subflow && other.established)) {
+  if (!isAlone(subflow)) {
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
     return false;
   }
@@ -208,8 +207,7 @@ export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: 
   connection.host.emit({ type: 'checksum-failure', time: now, connection: connection.id, subflow: subflow.id, position: mapping.dataPosition });
   subflow.failPending = true;
   subflow.failPosition = mapping.dataPosition;
-  const alone = !connection.subflows.some((other) => other !== subflow && other.established);
-  if (alone && mapping.dataPosition === connection.dataRcvNxt && alignStreams(subflow)) {
+  if (isAlone(subflow) && mapping.dataPosition === connection.dataRcvNxt && alignStreams(subflow)) {
     connection.receiveDelta = mapping.dataPosition - mapping.position;
     subflow.infinitePending = true;
     subflow.failUntil = now + connection.host.mptcp.failTimeout;
@@ -248,7 +246,7 @@ export function afterFailure(subflow: Subflow, segment: Segment, now: number): b
 /** MP_FAIL from the peer: its receiver has seen a wrong checksum at this position of our stream. */
 export function receivedFail(subflow: Subflow, position: number, now: number): void {
   const { connection } = subflow;
-  if (Number.isNaN(position) || connection.subflows.some((other) => other !== subflow && other.established)) return;
+  if (Number.isNaN(position) || !isAlone(subflow)) return;
   if (!alignStreams(subflow)) {
     // Not contiguous: closed with MP_FAIL on the RST (RFC 8684 §3.7).
     connection.host.mib('FallbackFailed');
@@ -280,7 +278,13 @@ export function dataLevelStalled(connection: Connection, now: number): boolean {
   return true;
 }
 
-function hasCapable(segment: Segment): boolean {
-  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === 0) return true;
+/** Whether no other subflow is established: only then can the streams of subflow and connection be one (RFC 8684 §3.7). */
+function isAlone(subflow: Subflow): boolean {
+  return !subflow.connection.subflows.some((other) => other !== subflow && other.established);
+}
+
+/** Whether the segment carries a Multipath TCP option other than DSS of this subtype. */
+export function hasSubtype(segment: Segment, subtype: number): boolean {
+  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === subtype) return true;
   return false;
 }

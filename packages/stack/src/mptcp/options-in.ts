@@ -6,7 +6,7 @@ import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from 
 import { MODE, PHASE } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
-import { afterFailure, bareAcknowledgement, infiniteMapping, receivedFail } from './fallback.ts';
+import { afterFailure, bareAcknowledgement, hasSubtype, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
 import { addMapping, receivedDataPosition, subflowPosition, VOID } from './mapping.ts';
 import { dataAcknowledged, wakeSenders } from './send.ts';
@@ -20,7 +20,7 @@ export function segmentOptions(subflow: Subflow, segment: Segment, now: number):
     return subflow.failUntil === 0 || afterFailure(subflow, segment, now);
   }
   // FASTCLOSE_WAIT: no data is accepted any more, only the RST or the peer's own MP_FASTCLOSE is waited for (RFC 8684 §3.5).
-  if (subflow.fastclose && (segment.flags & FLAG.rst) === 0 && !hasFastclose(segment)) return false;
+  if (subflow.fastclose && (segment.flags & FLAG.rst) === 0 && !hasSubtype(segment, SUBTYPE.fastclose)) return false;
   subflow.condemnedAt = 0;
   if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
     const proceed = subflow.joining
@@ -46,11 +46,6 @@ export function segmentOptions(subflow: Subflow, segment: Segment, now: number):
     return false;
   }
   return !subflow.closed;
-}
-
-function hasFastclose(segment: Segment): boolean {
-  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === SUBTYPE.fastclose) return true;
-  return false;
 }
 
 function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now: number): boolean {
@@ -130,8 +125,8 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
   const fin = (flags & DSS_FLAG.dataFin) !== 0;
   if (fin) {
     const at = position + segment.dataLength - 1;
-    // A window of slack: the DATA_FIN of a sane peer lies at most one octet behind the window.
-    // Once declared the end of the stream stays where it is.
+    // Once declared, the end of the stream stays where it is. A window of slack: the DATA_FIN of a sane peer lies at most
+    // one octet behind the window.
     if (connection.remoteFin < 0 && at >= connection.dataRcvNxt && at <= connection.dataRcvEdge + 65536) connection.remoteFin = at;
     subflow.tcb.ackNow = true;
     if (connection.remoteFin === connection.dataRcvNxt) remoteFinReached(connection, now);

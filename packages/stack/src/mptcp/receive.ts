@@ -39,7 +39,7 @@ export function deliverFromSubflow(subflow: Subflow, bytes: Uint8Array, offset: 
     if (mapping === null) {
       const next = subflow.mappings?.[0];
       const size = next === undefined ? left : Math.min(left, next.position - at);
-      if (!unmappedData(subflow, bytes, from, size, at, now)) return;
+      if (!unmappedData(subflow, at, now)) return;
       if ((connection.mode as string) === MODE.tcp) continue;
       at += size;
       from += size;

@@ -69,7 +69,6 @@ export class Subflow implements TcpUser {
   // Received mappings.
   mappings: ReceivedMapping[] | null = null;
   pendingMapping: PendingMapping | null = null;
-  unmappedBytes = 0;
   /** We have fallen back, the peer still maps its data. */
   peerMaps = false;
 
@@ -177,7 +176,7 @@ export class Subflow implements TcpUser {
   }
 
   /** Data on a SYN with a valid cookie (RFC 7413 §4.2.2). */
-  fastOpenReceived(bytes: Uint8Array, _now: number): void {
+  fastOpenReceived(bytes: Uint8Array): void {
     const { connection } = this;
     this.receiveOffset = bytes.length;
     this.bytesReceived += bytes.length;
