@@ -18,6 +18,7 @@ export class HostDriver {
   private immediate: NodeJS.Immediate | null = null;
   private pumping = false;
   private stopped = false;
+  private background = false;
 
   constructor(host: Host) {
     this.host = host;
@@ -25,6 +26,7 @@ export class HostDriver {
 
   attach(through: Interface, port: PacketPort): void {
     this.ports[through.id] = port;
+    if (this.background) port.unref?.();
     const { host } = this;
     port.onPackets({
       packet: (view, bytes, offset, length, checksumValid) => host.handlePacket(through, view, bytes, offset, length, checksumValid, now()),
@@ -57,6 +59,17 @@ export class HostDriver {
     this.pumping = false;
     if (sent >= SEND_BATCH) this.soon();
     this.arm();
+  }
+
+  /** Lets the process end although the host waits for something. */
+  unref(): void {
+    this.background = true;
+    this.timer?.unref();
+    for (const port of this.ports) port?.unref?.();
+  }
+
+  now(): number {
+    return now();
   }
 
   /** Stops timers and closes the ports. */
@@ -93,5 +106,6 @@ export class HostDriver {
       },
       Math.max(0, Math.ceil((at - now()) / 1000)),
     );
+    if (this.background) this.timer.unref();
   }
 }

@@ -3,27 +3,12 @@ import { readFileSync } from 'node:fs';
 import { createServer, Socket } from 'node:net';
 import type { Server } from 'node:net';
 import { LinkError } from './errors.ts';
-import { bindAndListen, close, IPPROTO_MPTCP, IPPROTO_TCP, errnoName, setSocketOption, socketOption, startConnect, streamSocket } from './system.ts';
+import { readMptcpInfo } from './mptcp-sockopt.ts';
+import type { KernelMptcpInfo } from './mptcp-sockopt.ts';
+import { bindAndListen, close, IPPROTO_MPTCP, IPPROTO_TCP, errnoName, setSocketOption, startConnect, streamSocket } from './system.ts';
 
-const SOL_MPTCP = 284;
-const MPTCP_INFO = 1;
 const TCP_CONGESTION = 13;
 const TCP_FASTOPEN_CONNECT = 30;
-const FLAG_FALLBACK = 1;
-
-/** What MPTCP_INFO says (include/uapi/linux/mptcp.h). */
-export interface KernelMptcpInfo {
-  /** Subflows beyond the first. */
-  subflows: number;
-  addAddrSignal: number;
-  addAddrAccepted: number;
-  fallback: boolean;
-  remoteKeyReceived: boolean;
-  token: number;
-  checksum: boolean;
-  /** All subflows, the first included (Linux 6.5 and later; -1 before). */
-  subflowsTotal: number;
-}
 
 /** Whether the kernel speaks Multipath TCP; if not, why. */
 export function kernelMptcpObstacle(): LinkError | null {
@@ -45,6 +30,21 @@ function newSocket(family: 4 | 6, multipath: boolean, congestion: string | null)
   if (fd < 0) throw new LinkError(multipath ? 'NO_KERNEL_MPTCP' : 'SYSTEM_CALL', `socket: ${errnoName(-fd)}`);
   if (congestion !== null) setSocketOption(fd, IPPROTO_TCP, TCP_CONGESTION, new TextEncoder().encode(congestion));
   return fd;
+}
+
+/** A socket of IPPROTO_MPTCP that Node can adopt; -errno when the system has none. */
+export function multipathSocket(family: 4 | 6): number {
+  return streamSocket(family, IPPROTO_MPTCP);
+}
+
+/** Chooses the congestion controller of a socket not yet connected. Returns whether the kernel took it. */
+export function setCongestion(fd: number, name: string): boolean {
+  try {
+    setSocketOption(fd, IPPROTO_TCP, TCP_CONGESTION, new TextEncoder().encode(name));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A listening kernel socket under a `net.Server`. Throws {@link LinkError} `PORT_IN_USE` and others. */
@@ -83,19 +83,5 @@ export function kernelConnect(address: Uint8Array, port: number, options: { mult
 
 /** MPTCP_INFO of a kernel socket that Node holds; null when it is plain TCP. */
 export function mptcpInfo(socket: Socket): KernelMptcpInfo | null {
-  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
-  const bytes = fd < 0 ? null : socketOption(fd, SOL_MPTCP, MPTCP_INFO, 96);
-  if (bytes === null) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const flags = view.getUint32(8, true);
-  return {
-    subflows: view.getUint8(0),
-    addAddrSignal: view.getUint8(1),
-    addAddrAccepted: view.getUint8(2),
-    fallback: (flags & FLAG_FALLBACK) !== 0,
-    remoteKeyReceived: (flags & 2) !== 0,
-    token: view.getUint32(12, true),
-    checksum: bytes.length > 42 && view.getUint8(42) !== 0,
-    subflowsTotal: bytes.length > 80 ? view.getUint8(43) : -1,
-  };
+  return readMptcpInfo((socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1);
 }

@@ -20,4 +20,6 @@ export interface PacketPort {
   /** Sends a whole packet with complete checksums. */
   send(packet: Uint8Array): void;
   close(): void;
+  /** Lets the process end although the port is open. */
+  unref?(): void;
 }

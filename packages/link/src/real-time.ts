@@ -21,6 +21,7 @@ export class RealTimeNetwork {
   private timer: NodeJS.Timeout | null = null;
   private immediate: NodeJS.Immediate | null = null;
   private stopped = false;
+  private background = false;
   private links = 0;
   /** Largest lateness of an action seen, microseconds. */
   worstLateness = 0;
@@ -84,6 +85,12 @@ export class RealTimeNetwork {
     this.arm();
   }
 
+  /** Lets the process end although packets are under way. */
+  unref(): void {
+    this.background = true;
+    this.timer?.unref();
+  }
+
   stop(): void {
     this.stopped = true;
     if (this.timer !== null) clearTimeout(this.timer);
@@ -110,6 +117,7 @@ export class RealTimeNetwork {
         },
         Math.floor((wait - SPIN) / 1000),
       );
+      if (this.background) this.timer.unref();
       return;
     }
     this.immediate ??= setImmediate(() => {

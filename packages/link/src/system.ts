@@ -17,6 +17,8 @@ const connect_ = libc.func('int connect(int fd, const void *address, unsigned in
 const getsockopt_ = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)');
 const setsockopt_ = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
 
+const recv_ = libc.func('long recv(int fd, void *buffer, unsigned long length, int flags)');
+
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
@@ -103,9 +105,46 @@ export function startConnect(fd: number, address: Uint8Array, port: number): voi
   }
 }
 
-/** Raw bytes of a socket option, at most `size`. Null on error. */
-export function socketOption(fd: number, level: number, name: number, size: number): Uint8Array | null {
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const SO_RCVTIMEO = 20;
+const SO_RCVBUF = 8;
+
+/** A netlink socket bound to a port of the kernel's choice. Requests wait at most a second for their answer. Throws {@link LinkError}. */
+export function netlinkSocket(protocol: number, blocking: boolean): number {
+  const fd = check(socket_(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), protocol) as number, 'socket AF_NETLINK');
+  const name = new Uint8Array(12);
+  new DataView(name.buffer).setUint16(0, AF_NETLINK, true);
+  if ((bind_(fd, name, name.length) as number) < 0) {
+    const number = koffi.errno();
+    close(fd);
+    throw new LinkError('SYSTEM_CALL', `bind AF_NETLINK: ${errnoName(number)}`);
+  }
+  if (blocking) {
+    const timeout = new Uint8Array(16);
+    new DataView(timeout.buffer).setBigInt64(0, 1n, true);
+    setsockopt_(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length);
+  }
+  const size = new Uint8Array(new Uint32Array([4 << 20]).buffer);
+  setsockopt_(fd, SOL_SOCKET, SO_RCVBUF, size, size.length);
+  return fd;
+}
+
+/** One datagram: bytes received, or -errno. */
+export function receive(fd: number, buffer: Uint8Array): number {
+  const result = recv_(fd, buffer, buffer.length, 0) as number;
+  return result >= 0 ? result : -koffi.errno();
+}
+
+/** Address of a buffer that stays where it is, for structures with pointers in them. */
+export function addressOfBuffer(buffer: Uint8Array): bigint {
+  return koffi.address(buffer) as bigint;
+}
+
+/** Raw bytes of a socket option, at most `size`; `input` is put there first, for options that ask. Null on error. */
+export function socketOption(fd: number, level: number, name: number, size: number, input: Uint8Array | null = null): Uint8Array | null {
   const value = new Uint8Array(size);
+  if (input !== null) value.set(input);
   const length = new Uint8Array(new Uint32Array([size]).buffer);
   if ((getsockopt_(fd, level, name, value, length) as number) < 0) return null;
   return value.subarray(0, new Uint32Array(length.buffer)[0]);

@@ -137,6 +137,10 @@ export class Tun implements PacketPort {
     this.writePacket(this.out, packet.length + VNET_HEADER);
   }
 
+  unref(): void {
+    this.socket.unref();
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;

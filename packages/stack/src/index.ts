@@ -26,6 +26,7 @@ export { ndiffports } from './mptcp/path-manager/ndiffports.ts';
 export { noPathManager } from './mptcp/path-manager/none.ts';
 export { eventPathManager } from './mptcp/path-manager/events.ts';
 export type { PathManagerEvent } from './mptcp/path-manager/events.ts';
+export type { ConnectionSettings } from './mptcp/settings.ts';
 export { connectionInfo, subflowInfo } from './mptcp/info.ts';
 export type { ConnectionInfo, SubflowInfo } from './mptcp/info.ts';
 export { CONGESTION_CONTROLLERS, COUPLED_CONTROLLERS } from './host/congestion.ts';

@@ -298,7 +298,7 @@ function passiveConnection(
 ): Connection {
   const connection = new Connection(host, host.nextConnection(), false, listener.id, segment.destinationPort, remote, segment.sourcePort, version !== null);
   connection.initialLocal = addressOf(segment, false);
-  if (listener.service !== null) connection.service = listener.service;
+  connection.configure(listener.settings, 0);
   if (version !== null) {
     connection.version = version;
     connection.local = key === null ? host.freshKey(connection) : host.claimKey(connection, key[0], key[1]);

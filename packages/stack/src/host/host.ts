@@ -17,8 +17,9 @@ import type { MptcpCounter } from '../mptcp/counters.ts';
 import { announceCreated } from '../mptcp/handshake.ts';
 import { keyMaterial } from '../mptcp/keys.ts';
 import type { KeyMaterial } from '../mptcp/keys.ts';
-import type { Endpoint, PathManagerFactory } from '../mptcp/path-manager/types.ts';
-import type { SchedulerFactory } from '../mptcp/scheduler/types.ts';
+import type { Endpoint } from '../mptcp/path-manager/types.ts';
+import { applySettings } from '../mptcp/settings.ts';
+import type { ConnectionSettings } from '../mptcp/settings.ts';
 import type { ServiceType } from '../mptcp/service-type.ts';
 import { Subflow } from '../mptcp/subflow.ts';
 import { versionOf } from '../mptcp/version.ts';
@@ -68,8 +69,8 @@ export interface Listener {
   readonly multipath: boolean;
   /** Give out Fast Open cookies and take data on SYNs that bring one (RFC 7413). */
   readonly fastOpen: boolean;
-  /** Service type of the connections accepted here; null: the host's scheduler. */
-  readonly service: Exclude<ServiceType, 'none'> | null;
+  /** Of the connections accepted here. */
+  readonly settings: ConnectionSettings;
   /** Half-open connections. */
   pending: number;
 }
@@ -81,7 +82,7 @@ export interface Route {
   interface: Interface;
 }
 
-export interface ConnectOptions {
+export interface ConnectOptions extends Omit<ConnectionSettings, 'service'> {
   remote: Uint8Array;
   port: number;
   /** Source address; chosen by route when absent. */
@@ -93,8 +94,6 @@ export interface ConnectOptions {
   versions?: readonly VersionNumber[];
   /** `none` is plain TCP; default: the host's scheduler and path manager as they are. */
   service?: ServiceType;
-  scheduler?: SchedulerFactory;
-  pathManager?: PathManagerFactory;
   /** Use TCP Fast Open (RFC 7413): data written before the first poll rides on the SYN once a cookie is known. */
   fastOpen?: boolean;
 }
@@ -196,14 +195,7 @@ export class Host implements TcpContext {
   }
 
   /** Accepts connections to a port. Throws {@link StackError} `ADDRESS_IN_USE`. */
-  listen(options: {
-    port: number;
-    address?: Uint8Array;
-    backlog?: number;
-    multipath?: boolean;
-    fastOpen?: boolean;
-    service?: Exclude<ServiceType, 'none'>;
-  }): Listener {
+  listen(options: { port: number; address?: Uint8Array; backlog?: number; multipath?: boolean; fastOpen?: boolean; settings?: ConnectionSettings }): Listener {
     const address = options.address ?? null;
     const clash = this.listeners.find(
       (other) => other.port === options.port && (other.address === null || address === null || sameAddress(other.address, address)),
@@ -216,7 +208,7 @@ export class Host implements TcpContext {
       backlog: options.backlog ?? DEFAULT_BACKLOG,
       multipath: options.multipath ?? this.mptcp.enabled,
       fastOpen: options.fastOpen ?? false,
-      service: options.service ?? null,
+      settings: options.settings ?? {},
       pending: 0,
     };
     this.listeners.push(listener);
@@ -256,9 +248,8 @@ export class Host implements TcpContext {
     }
     const localPort = options.localPort ?? this.freePort(local, options.remote, options.port);
     const connection = new Connection(this, this.nextConnectionId++, true, -1, localPort, options.remote, options.port, multipath);
-    if (options.service !== undefined && options.service !== 'none') connection.service = options.service;
-    if (options.scheduler !== undefined) connection.schedulerFactory = options.scheduler;
-    if (options.pathManager !== undefined) connection.pathManagerFactory = options.pathManager;
+    const { service, ...settings } = options;
+    applySettings(connection, service === undefined || service === 'none' ? settings : { ...settings, service }, now);
     connection.initialLocal = local;
     if (multipath) {
       const versions = options.versions ?? this.mptcp.versions;
@@ -396,6 +387,11 @@ export class Host implements TcpContext {
       this.eventHead = 0;
     }
     return event;
+  }
+
+  /** Whether an address of ours is meant as backup. */
+  isBackup(address: Uint8Array | null): boolean {
+    return address !== null && this.endpoints.some((endpoint) => endpoint.backup && sameAddress(endpoint.address, address));
   }
 
   /** Whether nothing is left: no connection, no half-closed subflow, no timer. */
@@ -575,6 +571,7 @@ export class Host implements TcpContext {
   makeTcb(subflow: Subflow, through: Interface, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, now: number, iss?: number): Tcb {
     const initial = iss ?? initialSequence(this.secret, local, localPort, remote, remotePort, now);
     const tcb = new Tcb(this, subflow, through, local, localPort, remote, remotePort, initial, this.makeCongestion(subflow.connection));
+    tcb.keepaliveIdle = subflow.connection.keepaliveIdle;
     tcb.tsOffset = tupleHash(this.secret, local, 0, remote, 0, 1);
     subflow.tcb = tcb;
     subflow.connection.views.push(tcb);
@@ -583,7 +580,8 @@ export class Host implements TcpContext {
   }
 
   private makeCongestion(connection: Connection): CongestionControl {
-    return this.coupled !== null && connection.mode === MODE.mptcp ? this.coupled(connection) : this.congestion();
+    const coupled = connection.congestionFactory === null ? (connection.coupledFactory ?? this.coupled) : connection.coupledFactory;
+    return coupled !== null && connection.mode === MODE.mptcp ? coupled(connection) : (connection.congestionFactory ?? this.congestion)();
   }
 
   /** A key whose token no other connection of this host uses (RFC 8684 §3.1); null when several tries found none. */

@@ -6,7 +6,10 @@ import { formatEndpoint, sameAddress } from '@subflow/wire';
 import type { Host } from '../host/host.ts';
 import { ReceiveQueue, SendBuffer } from '../buffers.ts';
 import type { OutOfOrderRun } from '../tcp/reassembly.ts';
-import type { CongestionView } from '../tcp/congestion/types.ts';
+import type { CongestionFactory, CongestionView } from '../tcp/congestion/types.ts';
+import type { CoupledFactory } from '../host/congestion.ts';
+import { applySettings } from './settings.ts';
+import type { ConnectionSettings } from './settings.ts';
 import type { CloseReason } from '../tcp/state.ts';
 import type { FallbackReason } from '../events.ts';
 import type { KeyMaterial } from './keys.ts';
@@ -50,6 +53,11 @@ export class Connection {
   service: Exclude<ServiceType, 'none'> | null = null;
   schedulerFactory: SchedulerFactory | null = null;
   pathManagerFactory: PathManagerFactory | null = null;
+  /** Controller of subflows to come; null: the host's. `coupled` counts on Multipath TCP only. */
+  congestionFactory: CongestionFactory | null = null;
+  coupledFactory: CoupledFactory | null = null;
+  /** Idle time before keepalive probes, microseconds, 0 for none. */
+  keepaliveIdle: number;
   /** Local address of the first subflow: address id 0 (RFC 8684 §3.2). */
   initialLocal: Uint8Array | null = null;
   wasOpen = false;
@@ -154,6 +162,7 @@ export class Connection {
     this.sendLimit = host.tcp.sendBuffer;
     this.receiveLimit = host.tcp.receiveBuffer;
     this.noDelay = !host.tcp.nagle;
+    this.keepaliveIdle = host.tcp.keepaliveIdle;
     this.received = new ReceiveQueue(host.chunks);
     this.dataRcvEdge = 1 + this.receiveLimit;
   }
@@ -241,6 +250,11 @@ export class Connection {
   /** Ends the connection at once: MP_FASTCLOSE, or RST after fallback (RFC 8684 §3.5). */
   abort(now: number): void {
     abortConnection(this, 'aborted', now);
+  }
+
+  /** Changes what was chosen when the connection was made; at once, also while it is open. Throws {@link StackError} `UNKNOWN_CONGESTION`. */
+  configure(settings: ConnectionSettings, now: number): void {
+    applySettings(this, settings, now);
   }
 
   /** Announces a local address (RFC 8684 §3.4.1). */

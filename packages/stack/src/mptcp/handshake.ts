@@ -296,8 +296,8 @@ export function openJoin(
   const { host } = connection;
   if (connection.mode !== MODE.mptcp || connection.phase !== PHASE.open || connection.remote === null || !connection.confirmed) return null;
   if (connection.subflows.length > host.limits.subflows || local.length !== remote.length) return null;
-  // Handover: every further path is a backup, for the peer as well.
-  const asBackup = backup || connection.service === 'handover';
+  // Handover: every further path is a backup, for the peer as well; unless the first one itself is (it was all there was).
+  const asBackup = backup || (connection.service === 'handover' && !host.isBackup(connection.initialLocal));
   const subflow = new Subflow(connection, connection.nextSubflowId++, true, true, localId, remoteId, asBackup);
   const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now, device);
   if (tcb === null) {

@@ -138,7 +138,9 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
     connection.host.mib('MPFastcloseTx');
     return put({ subtype: 'fastclose', reserved: 0, receiverKey: connection.remote }, view, at, room);
   }
-  if (!subflow.joining && connection.active && !connection.confirmed) {
+  // A connection that ends before it has said anything has only this ACK for its DATA_FIN; Linux does the same.
+  const onlyFin = connection.finSent && connection.sendBuffer.end === 1;
+  if (!subflow.joining && connection.active && !connection.confirmed && !onlyFin) {
     return put(
       {
         subtype: 'capable',

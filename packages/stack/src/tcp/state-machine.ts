@@ -198,8 +198,7 @@ function established(tcb: Tcb, now: number): void {
   tcb.timeouts = 0;
   tcb.backoff = 0;
   armRetransmission(tcb, now);
-  const { keepaliveIdle } = tcb.context.tcp;
-  if (keepaliveIdle > 0) tcb.keepaliveAt = now + keepaliveIdle;
+  if (tcb.keepaliveIdle > 0) tcb.keepaliveAt = now + tcb.keepaliveIdle;
   tcb.user.onEstablished(now);
 }
 

@@ -139,6 +139,8 @@ export class Tcb {
   delayedAckAt = 0;
   persistAt = 0;
   keepaliveAt = 0;
+  /** Idle time after which probes begin, 0 for never; the host's setting unless the application asks for another. */
+  keepaliveIdle: number;
   closeAt = 0;
   persistCount = 0;
   keepaliveCount = 0;
@@ -160,8 +162,6 @@ export class Tcb {
   fastOpen: FastOpen | null = null;
   resetPending = false;
   probePending = false;
-  /** The application's wish to send at once (Nagle off). */
-  noDelay = false;
   /** Nobody will read any more: FIN-WAIT-2 may time out. */
   orphaned = false;
   blackHoleTimeouts = 0;
@@ -196,7 +196,7 @@ export class Tcb {
     this.iss = iss;
     this.pathMtu = iface.mtu;
     this.rto = context.tcp.initialRto;
-    this.noDelay = !context.tcp.nagle;
+    this.keepaliveIdle = context.tcp.keepaliveIdle;
     this.congestion = congestion;
     this.deliveryRate = congestion.onSample === undefined ? null : new DeliveryRate();
     this.cwnd = 10 * this.mss;

@@ -134,8 +134,8 @@ export function armPersist(tcb: Tcb, now: number): void {
 
 /** Keepalive (RFC 9293 §3.8.4). */
 function keepaliveTimeout(tcb: Tcb, now: number): void {
-  const { keepaliveIdle, keepaliveInterval, keepaliveProbes } = tcb.context.tcp;
-  const idleUntil = tcb.lastReceivedAt + keepaliveIdle;
+  const { keepaliveInterval, keepaliveProbes } = tcb.context.tcp;
+  const idleUntil = tcb.lastReceivedAt + tcb.keepaliveIdle;
   if (idleUntil > now && tcb.keepaliveCount === 0) {
     tcb.keepaliveAt = idleUntil;
     return;

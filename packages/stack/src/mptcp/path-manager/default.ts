@@ -17,6 +17,9 @@ class DefaultPathManager implements PathManager {
   private readonly tried = new Set<string>();
 
   onEstablished(connection: Connection, now: number): void {
+    // The connection began where it should not stay: the peer hears that this path is a backup (MP_PRIO, RFC 8684 §3.3.8).
+    const [first] = connection.subflows;
+    if (first !== undefined && !first.joining && !first.localBackup && connection.host.isBackup(first.tcb.local)) connection.setBackup(first, true, now);
     for (const endpoint of connection.host.endpoints) if (endpoint.signal) connection.announce(endpoint.id, endpoint.address, endpoint.port, now);
     for (const endpoint of connection.host.endpoints) this.openFrom(connection, endpoint, now);
     for (const remote of connection.remoteAddresses ?? []) this.onAnnounced(connection, remote, now);

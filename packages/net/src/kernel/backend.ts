@@ -1,0 +1,102 @@
+/** The kernel's Multipath TCP under node:net's sockets; plain TCP where the system has none. */
+import { readFileSync } from 'node:fs';
+import { checkService } from '../backend.ts';
+import type { Alternative, Backend, MultipathSettings, ServerHandle } from '../backend.ts';
+import { NetError } from '../errors.ts';
+import type { Multipath } from '../multipath.ts';
+import { TCP, tcpConstants } from '../node-internals.ts';
+import type { SocketHandle, TcpHandle } from '../node-internals.ts';
+import { kernelState, preferMultipath } from './handle.ts';
+import { KernelMultipath, offerToKernel } from './multipath.ts';
+
+const facts = new WeakMap<object, KernelMultipath>();
+const wanted = new WeakMap<object, MultipathSettings>();
+
+class KernelBackend implements Backend {
+  readonly name = 'kernel' as const;
+
+  socketHandle(settings: MultipathSettings): SocketHandle {
+    return makeHandle(tcpConstants.SOCKET, settings);
+  }
+
+  serverHandle(address: string | null, port: number, flags: number, settings: MultipathSettings): ServerHandle {
+    const handle = makeHandle(tcpConstants.SERVER, settings);
+    let status: number;
+    if (address === null) {
+      // Both families where the system has IPv6, as node:net does.
+      status = handle.bind6('::', port, flags);
+      if (status !== 0) {
+        const second = makeHandle(tcpConstants.SERVER, settings);
+        const again = second.bind('0.0.0.0', port);
+        if (again === 0) return second;
+        second.close();
+      }
+    } else {
+      status = address.includes(':') ? handle.bind6(address, port, flags) : handle.bind(address, port);
+    }
+    // node:net reports what `listen` returns.
+    if (status !== 0) Object.assign(handle, { listen: () => status });
+    return handle;
+  }
+
+  multipath(handle: SocketHandle): Multipath | null {
+    if (!(handle instanceof TCP)) return null;
+    let known = facts.get(handle);
+    if (known === undefined) {
+      known = new KernelMultipath(handle, wanted.get(handle) ?? {});
+      facts.set(handle, known);
+    }
+    return known;
+  }
+
+  offer(handle: SocketHandle, alternatives: readonly Alternative[]): string | null {
+    const why = offerToKernel(handle.fd, alternatives);
+    if (why !== null) kernelState(handle)?.notes.push(why);
+    return why;
+  }
+}
+
+export const kernelBackend: Backend = new KernelBackend();
+
+function makeHandle(type: number, settings: MultipathSettings): TcpHandle {
+  checkKernelSettings(settings);
+  const handle = new TCP(type);
+  wanted.set(handle, settings);
+  if (settings.service !== 'none') preferMultipath(handle, typeof settings.congestion === 'string' ? settings.congestion : null);
+  return handle;
+}
+
+/** Throws {@link NetError}: objects of one's own and the stack's schedulers cannot be given to the kernel. */
+function checkKernelSettings(settings: MultipathSettings): void {
+  checkService(settings.service);
+  for (const name of ['coupled', 'pathManager', 'versions'] as const) {
+    if (settings[name] !== undefined) throw new NetError('NOT_SUPPORTED', `${name} cannot be chosen per connection in the kernel; expected the stack backend`);
+  }
+  if (settings.scheduler !== undefined) checkKernelScheduler(settings.scheduler);
+  if (typeof settings.congestion === 'function')
+    throw new NetError('NOT_SUPPORTED', 'a congestion controller of one’s own cannot run in the kernel; expected a name, or the stack backend');
+  if (settings.congestion !== undefined) checkKernelCongestion(settings.congestion);
+}
+
+export function checkKernelScheduler(scheduler: unknown): void {
+  const current = sysctl('/proc/sys/net/mptcp/scheduler');
+  if (scheduler === current) return;
+  if (typeof scheduler === 'function') throw new NetError('NOT_SUPPORTED', 'a scheduler of one’s own cannot run in the kernel; expected the stack backend');
+  throw new NetError(
+    'UNKNOWN_SCHEDULER',
+    `scheduler "${String(scheduler)}" is not the kernel's; expected "${current}" (net.mptcp.scheduler, one for all), or the stack backend`,
+  );
+}
+
+export function checkKernelCongestion(name: string): void {
+  const available = sysctl('/proc/sys/net/ipv4/tcp_available_congestion_control').split(/\s+/);
+  if (!available.includes(name)) throw new NetError('UNKNOWN_CONGESTION', `unknown congestion controller "${name}"; expected ${available.join(', ')}`);
+}
+
+function sysctl(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
