@@ -1,16 +1,23 @@
 /** `subflow …`: one file per command. */
 import { Command, CommanderError } from 'commander';
+import { catCommand } from './commands/cat.ts';
 import { demoCommand } from './commands/demo.ts';
 import { drillCommand } from './commands/drill.ts';
+import { monitorCommand } from './commands/monitor.ts';
+import { runCommand } from './commands/run.ts';
 
 const program = new Command('subflow');
 program
   .description('Multipath TCP for TypeScript: a stack, an emulator and tools that talk to the real Linux kernel')
   .version('0.1.0')
   .exitOverride()
+  .enablePositionalOptions()
   .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) })
   .addCommand(demoCommand().copyInheritedSettings(program))
-  .addCommand(drillCommand().copyInheritedSettings(program));
+  .addCommand(drillCommand().copyInheritedSettings(program))
+  .addCommand(catCommand().copyInheritedSettings(program))
+  .addCommand(runCommand().copyInheritedSettings(program))
+  .addCommand(monitorCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();

@@ -3,7 +3,7 @@ import { formatAddress, parseAddress } from '@subflow/wire';
 import { LinkError } from './errors.ts';
 import { parseMptcpInfo } from './mptcp-sockopt.ts';
 import type { KernelMptcpInfo } from './mptcp-sockopt.ts';
-import { AttributeWriter, NETLINK_SOCK_DIAG, NetlinkClient, parseAttributes, u16, u32, u8 } from './netlink.ts';
+import { AttributeWriter, NETLINK_SOCK_DIAG, NetlinkClient, parseAttributes, u32, u8 } from './netlink.ts';
 import { parseTcpInfo, tcpStateName } from './tcp-info.ts';
 import type { KernelTcpInfo } from './tcp-info.ts';
 
@@ -12,14 +12,14 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const IPPROTO_TCP = 6;
 const IPPROTO_MPTCP = 262;
-const INET_DIAG_REQ_PROTOCOL = 1;
+const INET_DIAG_REQ_PROTOCOL = 3;
 /** Length of struct inet_diag_req_v2 and of struct inet_diag_msg. */
 const REQUEST = 56;
 const MESSAGE = 72;
-const ATTR = { info: 2, congestion: 4, protocol: 17, ulp: 21 } as const;
+const ATTR = { info: 2, congestion: 4, ulp: 19 } as const;
 const ULP_NAME = 1;
 const ULP_MPTCP = 3;
-const MPTCP_ATTR = { remoteToken: 1, localToken: 2, flags: 9, remoteId: 10, localId: 11 } as const;
+const MPTCP_ATTR = { remoteToken: 1, localToken: 2, flags: 8, remoteId: 9, localId: 10 } as const;
 const FLAG = { backupRemote: 16, backupLocal: 32 } as const;
 const LISTEN = 10;
 const ALL_STATES = 0xfff;
@@ -98,7 +98,7 @@ function subflowOf({ attributes, ...socket }: Found): DiagnosedSubflow | null {
   const mptcp = nested.get(ULP_MPTCP);
   if (name === undefined || text(name) !== 'mptcp' || mptcp === undefined) return null;
   const fields = parseAttributes(mptcp);
-  const flags = u16(fields, MPTCP_ATTR.flags) ?? 0;
+  const flags = u32(fields, MPTCP_ATTR.flags) ?? 0;
   const info = attributes.get(ATTR.info);
   const congestion = attributes.get(ATTR.congestion);
   return {

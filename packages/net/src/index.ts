@@ -1,10 +1,12 @@
 /** Floor 4: node:net over Multipath TCP. Change `node:net` to `subflow/net`, and existing programs use several paths. */
+import nodeNet from 'node:net';
 import { Server } from './server.ts';
 import type { ServerOptions } from './server.ts';
 import { Socket } from './socket.ts';
 import type { ConnectOptions } from './socket.ts';
 
 export { BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net';
+export { Socket as Stream } from './socket.ts';
 export { Server, serve } from './server.ts';
 export type { ServerOptions } from './server.ts';
 export { Socket } from './socket.ts';
@@ -44,3 +46,9 @@ export function createServer(options?: ServerOptions | ((socket: Socket) => void
 
 export { emulatedNetwork, openStack } from './stack/open.ts';
 export type { EmulatedNetwork, EmulatedPath, EmulationOptions, StackInterface, StackOptions } from './stack/open.ts';
+export { connectTls, HttpAgent, HttpsAgent, multipathOf, undiciConnect } from './agents.ts';
+export { kernelSnapshot, publishStatus, stackSnapshot, stackSnapshots } from './status.ts';
+export type { ConnectionStatus, InterfaceStatus, StatusSnapshot } from './status.ts';
+
+/** For `import net from 'subflow/net'`, as `import net from 'node:net'`: what is not named here is node:net's. */
+export default { ...nodeNet, Socket, Stream: Socket, Server, connect, createConnection, createServer };

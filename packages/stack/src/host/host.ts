@@ -297,6 +297,7 @@ export class Host implements TcpContext {
    */
   handlePacket(through: Interface, view: DataView, bytes: Uint8Array, offset: number, length: number, checksumValid: boolean, now: number): void {
     this.lastNow = now;
+    through.bytesReceived += length;
     const segment = this.segment;
     const result = parsePacket(view, bytes, offset, length, !checksumValid, segment);
     if (result !== PARSED.tcp) {
@@ -350,11 +351,13 @@ export class Host implements TcpContext {
       slot.transportOffset = -1;
       slot.segmentSize = 0;
       slot.checksumPartial = false;
+      packet.interface.bytesSent += packet.packet.length;
       return true;
     }
     while (this.readyHead < this.ready.length) {
       const tcb = this.ready[this.readyHead]!;
       if (pollSegment(tcb, slot, now)) {
+        slot.interface!.bytesSent += slot.length;
         if (tcb.state !== STATE.closed) this.rescheduleTcb(tcb);
         return true;
       }

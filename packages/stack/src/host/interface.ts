@@ -24,6 +24,9 @@ export class Interface {
   readonly segmentationLimit: number;
   readonly checksumOffload: boolean;
   up = true;
+  /** IP bytes in packets for and from this host. */
+  bytesReceived = 0;
+  bytesSent = 0;
 
   constructor(id: number, config: InterfaceConfig) {
     this.id = id;

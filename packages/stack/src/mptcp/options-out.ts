@@ -138,8 +138,9 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
     connection.host.mib('MPFastcloseTx');
     return put({ subtype: 'fastclose', reserved: 0, receiverKey: connection.remote }, view, at, room);
   }
-  // A connection that ends before it has said anything has only this ACK for its DATA_FIN; Linux does the same.
-  const onlyFin = connection.finSent && connection.sendBuffer.end === 1;
+  // A connection that ends before it has said anything has only this ACK for its DATA_FIN; Linux does the same. The
+  // third ACK may have been lost, so that every second one brings the keys again.
+  const onlyFin = connection.finSent && connection.sendBuffer.end === 1 && connection.finTries % 2 === 1;
   if (!subflow.joining && connection.active && !connection.confirmed && !onlyFin) {
     return put(
       {

@@ -1,0 +1,2 @@
+/** `node --import subflow/preload app.js`. */
+import '@subflow/net/preload';
