@@ -3,8 +3,11 @@ import { Command, CommanderError } from 'commander';
 import { catCommand } from './commands/cat.ts';
 import { demoCommand } from './commands/demo.ts';
 import { drillCommand } from './commands/drill.ts';
+import { getCommand } from './commands/get.ts';
+import { iperfCommand } from './commands/iperf.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { runCommand } from './commands/run.ts';
+import { serveCommand } from './commands/serve.ts';
 
 const program = new Command('subflow');
 program
@@ -17,6 +20,9 @@ program
   .addCommand(drillCommand().copyInheritedSettings(program))
   .addCommand(catCommand().copyInheritedSettings(program))
   .addCommand(runCommand().copyInheritedSettings(program))
+  .addCommand(getCommand().copyInheritedSettings(program))
+  .addCommand(serveCommand().copyInheritedSettings(program))
+  .addCommand(iperfCommand().copyInheritedSettings(program))
   .addCommand(monitorCommand().copyInheritedSettings(program));
 
 try {

@@ -49,6 +49,17 @@ export type { EmulatedNetwork, EmulatedPath, EmulationOptions, StackInterface, S
 export { connectTls, HttpAgent, HttpsAgent, multipathOf, undiciConnect } from './agents.ts';
 export { kernelSnapshot, publishStatus, stackSnapshot, stackSnapshots } from './status.ts';
 export type { ConnectionStatus, InterfaceStatus, StatusSnapshot } from './status.ts';
+export { AccessList } from './proxy/access.ts';
+export { connectThroughConverter } from './proxy/convert.ts';
+export type { ConvertConnectOptions } from './proxy/convert.ts';
+export { CONVERT_ERROR, CONVERT_PORT, convertMessage, isFault, messageLength, parseTlvs } from './proxy/convert-messages.ts';
+export type { ConvertTlv } from './proxy/convert-messages.ts';
+export { ProxyError } from './proxy/errors.ts';
+export type { ProxyErrorCode } from './proxy/errors.ts';
+export { parseTarget } from './proxy/http-connect.ts';
+export { proxyHeader } from './proxy/proxy-protocol.ts';
+export { ProxyServer } from './proxy/server.ts';
+export type { ProxyCounters, ProxyOptions, ProxyProtocol, ProxyRecord } from './proxy/server.ts';
 
 /** For `import net from 'subflow/net'`, as `import net from 'node:net'`: what is not named here is node:net's. */
 export default { ...nodeNet, Socket, Stream: Socket, Server, connect, createConnection, createServer };

@@ -2,7 +2,7 @@
  * `node --import @subflow/net/preload app.js`: every TCP socket and server of an unmodified program asks for Multipath
  * TCP, as mptcpize does for C programs. Where the system has none, it stays with TCP; SUBFLOW_VERBOSE=1 says so.
  */
-import { kernelMptcpObstacle } from '@subflow/link';
+import { kernelMptcpObstacle } from '@subflow/link/kernel';
 import { preferMultipath } from './kernel/handle.ts';
 import { TCP } from './node-internals.ts';
 

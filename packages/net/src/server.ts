@@ -41,7 +41,8 @@ Object.defineProperty(Server.prototype, '_listen2', {
   value(this: Server & Hidden, address: string | null, port: number, addressType: number, backlog: number, fd: number, flags: number): void {
     const tcp = (addressType === 4 || addressType === 6) && !(typeof fd === 'number' && fd >= 0);
     if (tcp && this._handle === null) this._handle = this.backend.serverHandle(address, port, flags ?? 0, this.settings);
-    nodeListen.call(this, address ?? '::', port, addressType, backlog, fd, flags);
+    if (tcp && address === null) nodeListen.call(this, '::', port, 6, backlog, fd, flags);
+    else nodeListen.call(this, address, port, addressType, backlog, fd, flags);
   },
 });
 

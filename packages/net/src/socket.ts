@@ -37,6 +37,8 @@ interface Hidden {
   [kSettings]?: MultipathSettings;
   [kMultipath]?: Multipath | null;
   _handle: SocketHandle | null;
+  _pendingData: unknown;
+  _pendingEncoding: string;
   _unrefTimer(): void;
   _reset(): void;
   _writeGeneric(writev: boolean, data: unknown, encoding: BufferEncoding, callback: (error?: Error | null) => void): void;
@@ -95,11 +97,11 @@ export class Socket extends NodeSocket {
   }
 
   private connectByName(options: TcpNetConnectOpts, host: string, listener: (() => void) | undefined): this {
-    const { localAddress, localPort, lookup, family, hints, autoSelectFamilyAttemptTimeout, ...rest } = options;
+    const { localAddress, localPort, lookup, family, hints, autoSelectFamilyAttemptTimeout } = options;
     const resolve = (lookup ?? systemLookup) as typeof systemLookup;
     let running: Race | null = null;
     this.once('close', () => running?.cancel());
-    const find = (_host: string, _options: LookupOptions, callback: (error: NodeJS.ErrnoException | null, address: string, family: number) => void): void => {
+    const find = (_host: string, _options: LookupOptions, callback: (error: Error | null, address?: string, family?: number) => void): void => {
       const winners = new Map<Candidate, SocketHandle>();
       running = race({
         families: family === 4 || family === 6 ? [family] : localAddress === undefined ? [6, 4] : [isIP(localAddress) === 6 ? 6 : 4],
@@ -112,10 +114,25 @@ export class Socket extends NodeSocket {
           this.install(winners.get(winner)!, others, Number(options.port));
           callback(null, winner.address, winner.family);
         },
-        (error: NodeJS.ErrnoException) => callback(error, '', 0),
+        (error: Error) => {
+          // node:net has its own words for what is no address.
+          if (error instanceof NotAnAddress) callback(null, error.address, error.family);
+          else callback(error);
+        },
       );
     };
-    return super.connect({ ...rest, host, lookup: find as unknown as NonNullable<TcpNetConnectOpts['lookup']>, autoSelectFamily: false }, listener);
+    return super.connect(
+      {
+        ...options,
+        host,
+        lookup: find as unknown as NonNullable<TcpNetConnectOpts['lookup']>,
+        // Any other value is node:net's to refuse.
+        ...(options.autoSelectFamily === true || options.autoSelectFamily === undefined || options.autoSelectFamily === null
+          ? { autoSelectFamily: false }
+          : {}),
+      },
+      listener,
+    );
   }
 
   /** One attempt on a handle of its own. */
@@ -184,7 +201,9 @@ export class Socket extends NodeSocket {
       setImmediate(() => request.oncomplete(0, handle, request, true, true));
       return 0;
     };
-    Object.assign(handle, { connect: connected, connect6: connected });
+    // It is bound already, if that was asked for.
+    const bound = (): number => 0;
+    Object.assign(handle, { connect: connected, connect6: connected, bind: bound, bind6: bound });
     const alternatives: Alternative[] = others.map(({ address }) => ({ address, port }));
     if (alternatives.length > 0) (hidden(this)[kBackend] ?? defaultBackend()).offer(handle, alternatives);
   }
@@ -223,6 +242,8 @@ Object.defineProperty(Socket.prototype, '_writeGeneric', {
       nodeWriteGeneric.call(this, writev, data, encoding, callback);
       return;
     }
+    own._pendingData = null;
+    own._pendingEncoding = '';
     own._unrefTimer();
     const done = (status: number): void => callback(status === 0 ? undefined : systemError(status, 'write'));
     if (writev) writeAll(handle, data as readonly Chunk[], done);
@@ -282,18 +303,38 @@ export function split(options: MultipathOptions): { backend: Backend | undefined
   return { backend, settings: Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as MultipathSettings };
 }
 
+/** A resolver's answer that is no address. */
+class NotAnAddress extends Error {
+  readonly address: string;
+  readonly family: number;
+
+  constructor(address: string, family: number) {
+    super(`not an address: ${address}`);
+    this.address = address;
+    this.family = family;
+  }
+}
+
 function lookUp(resolve: typeof systemLookup, host: string, family: 4 | 6, hints: number | undefined): Promise<Candidate[]> {
-  return new Promise((succeed, fail) => {
-    resolve(host, { family, all: true, ...(hints === undefined ? {} : { hints }) }, (error, addresses: string | LookupAddress[]) => {
-      if (error !== null && error !== undefined) {
-        fail(error);
-        return;
-      }
-      // A lookup of the application's own may ignore `all` and `family`.
-      const list = Array.isArray(addresses) ? addresses.map((one) => one.address) : [addresses];
-      succeed(list.filter((address) => isIP(address) === family).map((address) => ({ address, family })));
-    });
+  let succeed!: (found: Candidate[]) => void;
+  let fail!: (error: Error) => void;
+  const found = new Promise<Candidate[]>((yes, no) => {
+    succeed = yes;
+    fail = no;
   });
+  // Outside the promise, so that what a resolver throws reaches the caller of `connect`.
+  resolve(host, { family, all: true, ...(hints === undefined ? {} : { hints }) }, (error, answer: string | LookupAddress[], answered?: number) => {
+    if (error !== null && error !== undefined) {
+      fail(error);
+      return;
+    }
+    // A lookup of the application's own may ignore `all` and `family`.
+    const list = Array.isArray(answer) ? answer : [{ address: answer, family: answered ?? isIP(answer) }];
+    const wrong = list.find((one) => isIP(one.address) === 0 || (one.family !== 4 && one.family !== 6));
+    if (wrong !== undefined) fail(new NotAnAddress(wrong.address, wrong.family));
+    else succeed(list.filter((one) => isIP(one.address) === family).map(({ address }) => ({ address, family })));
+  });
+  return found;
 }
 
 /** The argument forms of `net.connect`: (options), (port, host?), (path), each with a listener. */

@@ -84,7 +84,10 @@ export function kernelSnapshot(): StatusSnapshot {
     connections: diagnoseConnections().map(({ info, ...socket }) => {
       const fallback = info === null || info.fallback;
       return {
-        key: info === null || info.token === 0 ? `${socket.local}/${socket.localPort}/${socket.remote}/${socket.remotePort}` : info.token.toString(16).padStart(8, '0'),
+        key:
+          info === null || info.token === 0
+            ? `${socket.local}/${socket.localPort}/${socket.remote}/${socket.remotePort}`
+            : info.token.toString(16).padStart(8, '0'),
         local: endpointText(bare(socket.local), socket.localPort),
         remote: endpointText(bare(socket.remote), socket.remotePort),
         state: socket.state,

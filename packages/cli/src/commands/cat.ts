@@ -50,7 +50,10 @@ export function catCommand(): Command {
       const seconds = flags.wait === undefined ? null : Number(flags.wait);
       if (seconds !== null && !(seconds > 0)) throw new UsageError('BAD_ARGUMENT', `--wait "${flags.wait}"; expected a number of seconds`);
       if (seconds !== null) {
-        const timer = setTimeout(() => fail(Object.assign(new Error(`no connection to ${host}:${port} within ${seconds} s`), { code: 'ETIMEDOUT' })), seconds * 1000);
+        const timer = setTimeout(
+          () => fail(Object.assign(new Error(`no connection to ${host}:${port} within ${seconds} s`), { code: 'ETIMEDOUT' })),
+          seconds * 1000,
+        );
         socket.once('connect', () => clearTimeout(timer));
       }
       socket.once('connect', () => relay(socket, flags.verbose));

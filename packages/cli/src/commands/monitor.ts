@@ -66,8 +66,7 @@ export function monitorCommand(): Command {
         const view = await look();
         if (flags.json) process.stdout.write(`${JSON.stringify(view)}\n`);
         else if (live) redraw.draw(drawView(view, { columns: process.stdout.columns, rows: process.stdout.rows, interfaces, plain: false }));
-        else if (!flags.once || looks > 0)
-          process.stdout.write(`${drawView(view, { columns: 120, rows: 1000, interfaces, plain: true }).join('\n')}\n\n`);
+        else if (!flags.once || looks > 0) process.stdout.write(`${drawView(view, { columns: 120, rows: 1000, interfaces, plain: true }).join('\n')}\n\n`);
         if (flags.once && looks > 0) return;
         await new Promise((resolve) => setTimeout(resolve, interval * 1000));
       }

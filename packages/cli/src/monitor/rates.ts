@@ -82,7 +82,11 @@ export class RateMeter {
   }
 
   private interface(snapshot: StatusSnapshot, one: InterfaceStatus, alive: Set<string>): InterfaceRow {
-    return { source: snapshot.source, name: one.name, ...this.rate(`${snapshot.source}|if|${one.name}`, one.bytesReceived, one.bytesSent, snapshot.time, alive) };
+    return {
+      source: snapshot.source,
+      name: one.name,
+      ...this.rate(`${snapshot.source}|if|${one.name}`, one.bytesReceived, one.bytesSent, snapshot.time, alive),
+    };
   }
 
   private rate(key: string, received: number, sent: number, time: number, alive: Set<string>): Rates & { history: number[] } {

@@ -49,7 +49,9 @@ function drawConnection(row: ConnectionRow, names: readonly string[], paint: (in
   const token = status.localToken === null || status.localToken === 0 ? '' : `  token ${status.localToken.toString(16).padStart(8, '0')}`;
   const kind = status.version === null ? `plain TCP (${status.fallback ?? 'fallback'})` : `v${status.version}`;
   const reinjected = status.bytesReinjected > 0 ? `  reinjected ${sizeText(status.bytesReinjected)}` : '';
-  const out = [`${status.local} → ${status.remote}  ${kind}${token}  ${status.state}${row.source === 'kernel' ? '' : `  ${row.source}`}${reinjected}`.slice(0, width)];
+  const out = [
+    `${status.local} → ${status.remote}  ${kind}${token}  ${status.state}${row.source === 'kernel' ? '' : `  ${row.source}`}${reinjected}`.slice(0, width),
+  ];
   for (const { facts, received, sent } of row.subflows) {
     const index = Math.max(0, names.indexOf(facts.interface ?? ''));
     const name = (facts.interface ?? '?').padEnd(10).slice(0, 10);

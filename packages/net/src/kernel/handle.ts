@@ -1,5 +1,5 @@
 /** libuv's TCP handles on descriptors of IPPROTO_MPTCP: libuv makes its socket late, ours is there before. */
-import { errnoName, multipathSocket, setCongestion } from '@subflow/link';
+import { errnoName, multipathSocket, setCongestion } from '@subflow/link/kernel';
 import type { TcpHandle } from '../node-internals.ts';
 
 /** What became of a handle that wanted Multipath TCP. */

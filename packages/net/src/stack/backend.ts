@@ -1,12 +1,12 @@
 /** Our stack under node:net's sockets: one host, driven in real time, whose connections become handles. */
 import { constants } from 'node:os';
-import { formatAddress } from '@subflow/wire';
+import { formatAddress, sameAddress } from '@subflow/wire';
 import { StackError } from '@subflow/stack';
 import type { Host, Listener, StackEvent } from '@subflow/stack';
 import { parseIp } from '../addresses.ts';
-import { checkService } from '../backend.ts';
 import type { Alternative, Backend, MultipathSettings, ServerHandle } from '../backend.ts';
 import type { Multipath } from '../multipath.ts';
+import { tcpConstants } from '../node-internals.ts';
 import type { AddressOut, SocketHandle } from '../node-internals.ts';
 import { StackHandle } from './handle.ts';
 import { KeepAlive } from './keep-alive.ts';
@@ -49,10 +49,9 @@ export class StackBackend implements Backend {
     return new StackHandle(this, settings, null);
   }
 
-  serverHandle(address: string | null, port: number, _flags: number, settings: MultipathSettings): ServerHandle {
-    checkService(settings.service);
+  serverHandle(address: string | null, port: number, flags: number, settings: MultipathSettings): ServerHandle {
     checkSettings(settings);
-    return new StackServerHandle(this, address, port, settings);
+    return new StackServerHandle(this, address, port, (flags & tcpConstants.UV_TCP_IPV6ONLY) !== 0, settings);
   }
 
   multipath(handle: SocketHandle): Multipath | null {
@@ -94,6 +93,15 @@ export class StackBackend implements Backend {
   /** Closes devices and stops timers; open sockets are left dead. */
   stop(): void {
     this.runner.stop();
+  }
+
+  /** Whether a connection of ours uses this port of an address (every address when it is unspecified). */
+  portInUse(address: Uint8Array, port: number): boolean {
+    const every = address.every((byte) => byte === 0);
+    for (const connection of this.host.connections.values()) {
+      if (connection.localPort === port && (every || connection.initialLocal === null || sameAddress(connection.initialLocal, address))) return true;
+    }
+    return false;
   }
 
   register(connection: number, handle: StackHandle): void {
@@ -138,11 +146,13 @@ export class StackServerHandle implements ServerHandle {
   private readonly backend: StackBackend;
   private readonly address: string | null;
   private port: number;
+  private readonly ipv6Only: boolean;
   private listener: Listener | null = null;
   private readonly keepAlive = new KeepAlive();
   private referenced = true;
 
-  constructor(backend: StackBackend, address: string | null, port: number, settings: MultipathSettings) {
+  constructor(backend: StackBackend, address: string | null, port: number, ipv6Only: boolean, settings: MultipathSettings) {
+    this.ipv6Only = ipv6Only;
     this.backend = backend;
     this.address = address;
     this.port = port;
@@ -161,7 +171,7 @@ export class StackServerHandle implements ServerHandle {
       try {
         this.listener = host.listen({
           port,
-          ...(every ? {} : { address: bytes }),
+          ...(every ? { family: bytes?.length === 4 ? 4 : this.ipv6Only ? 6 : null } : { address: bytes }),
           backlog: Math.max(backlog, 1),
           multipath: this.settings.service !== 'none' && host.mptcp.enabled,
           settings: connectionSettings(this.settings),

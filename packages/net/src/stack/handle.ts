@@ -97,6 +97,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
       if (!this.backend.host.hasAddress(bytes)) return -errno.EADDRNOTAVAIL;
       this.local = bytes;
     }
+    if (port !== 0 && this.backend.portInUse(bytes, port)) return -errno.EADDRINUSE;
     this.localPort = port;
     // node:net looks whether the port is the one it asked for.
     this.localEnd = { address, port };
@@ -131,12 +132,12 @@ export class StackHandle extends NativeStream implements SocketHandle {
 
   ref(): void {
     this.referenced = true;
-    if (this.connection !== null && !this.closed) this.keepAlive.hold();
+    this.holdOrNot();
   }
 
   unref(): void {
     this.referenced = false;
-    this.keepAlive.release();
+    this.holdOrNot();
   }
 
   hasRef(): boolean {
@@ -167,6 +168,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
 
   override onreadstart = (): number => {
     this.flowing = true;
+    this.holdOrNot();
     // Not at once: the caller is in the middle of something.
     setImmediate(() => this.deliver());
     return 0;
@@ -174,6 +176,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
 
   override onreadstop = (): number => {
     this.flowing = false;
+    this.holdOrNot();
     return 0;
   };
 
@@ -203,6 +206,10 @@ export class StackHandle extends NativeStream implements SocketHandle {
   /** Queues bytes that nobody will change; `done` hears 0 once the connection has taken them, or a negative errno. */
   enqueue(bytes: Uint8Array, done: (status: number) => void): void {
     const { connection } = this;
+    if (this.closed) {
+      done(-errno.EBADF);
+      return;
+    }
     if (connection === null || connection.closed || (connection.sendClosed && bytes.length > 0)) {
       done(-errno.EPIPE);
       return;
@@ -210,6 +217,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
     this.written += bytes.length;
     this.waiting.push({ bytes, done });
     if (this.waiting.length === 1) this.drain();
+    if (this.waiting.length > 0) this.holdOrNot();
   }
 
   info(): ConnectionInfo | null {
@@ -240,8 +248,10 @@ export class StackHandle extends NativeStream implements SocketHandle {
   }
 
   private open(request: Request, address: string, port: number): number {
-    const remote = parseIp(address);
+    let remote = parseIp(address);
     if (remote === null) return -errno.EINVAL;
+    // The unspecified address means this host, as on Linux.
+    if (remote.every((byte) => byte === 0)) remote = parseIp(remote.length === 4 ? '127.0.0.1' : '::1')!;
     const { backend } = this;
     try {
       const connection = backend.host.connect(
@@ -277,7 +287,14 @@ export class StackHandle extends NativeStream implements SocketHandle {
         this.backend.now(),
       );
     }
-    if (this.referenced) this.keepAlive.hold();
+    this.holdOrNot();
+  }
+
+  /** A socket keeps the process alive while it does something, as libuv's handles: it connects, reads, or has bytes to write. */
+  private holdOrNot(): void {
+    if (this.closed) return;
+    if (this.referenced && (this.connecting !== null || this.flowing || this.waiting.length > 0)) this.keepAlive.hold();
+    else this.keepAlive.release();
   }
 
   private connected(): void {
@@ -286,6 +303,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
     this.connecting = null;
     // A refused version may have brought another port.
     if (this.localEnd !== null && this.connection !== null) this.localEnd.port = this.connection.localPort;
+    this.holdOrNot();
     request.oncomplete(0, this, request, true, true);
   }
 
@@ -382,6 +400,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
       this.keepAlive.release();
       return;
     }
+    if (this.referenced) this.keepAlive.hold();
     // The kernel would go on sending after the process: here the process has to stay until the peer has everything.
     const look = setInterval(() => {
       if (!connection.closed && !connection.finAcknowledged && connection.dataUna < connection.sendBuffer.end) return;

@@ -63,8 +63,9 @@ const RETRY_DELAY = 1000;
 export interface Listener {
   readonly id: number;
   readonly port: number;
-  /** Null: every local address. */
+  /** Null: every local address, or every one of the family. */
   readonly address: Uint8Array | null;
+  readonly family: 4 | 6 | null;
   readonly backlog: number;
   readonly multipath: boolean;
   /** Give out Fast Open cookies and take data on SYNs that bring one (RFC 7413). */
@@ -195,16 +196,30 @@ export class Host implements TcpContext {
   }
 
   /** Accepts connections to a port. Throws {@link StackError} `ADDRESS_IN_USE`. */
-  listen(options: { port: number; address?: Uint8Array; backlog?: number; multipath?: boolean; fastOpen?: boolean; settings?: ConnectionSettings }): Listener {
+  listen(options: {
+    port: number;
+    address?: Uint8Array;
+    /** With no address: connections of this family only. */
+    family?: 4 | 6 | null;
+    backlog?: number;
+    multipath?: boolean;
+    fastOpen?: boolean;
+    settings?: ConnectionSettings;
+  }): Listener {
     const address = options.address ?? null;
+    const family = address === null ? (options.family ?? null) : address.length === 4 ? 4 : 6;
     const clash = this.listeners.find(
-      (other) => other.port === options.port && (other.address === null || address === null || sameAddress(other.address, address)),
+      (other) =>
+        other.port === options.port &&
+        (other.address === null || address === null || sameAddress(other.address, address)) &&
+        (other.family === null || family === null || other.family === family),
     );
     if (clash !== undefined) throw new StackError('ADDRESS_IN_USE', `port ${options.port} is in use by listener ${clash.id}; expected a free port`);
     const listener: Listener = {
       id: this.nextListenerId++,
       port: options.port,
       address,
+      family,
       backlog: options.backlog ?? DEFAULT_BACKLOG,
       multipath: options.multipath ?? this.mptcp.enabled,
       fastOpen: options.fastOpen ?? false,
@@ -610,7 +625,12 @@ export class Host implements TcpContext {
   }
 
   listenerFor(local: Uint8Array, port: number): Listener | null {
-    return this.listeners.find((other) => other.port === port && (other.address === null || sameAddress(other.address, local))) ?? null;
+    const family = local.length === 4 ? 4 : 6;
+    return (
+      this.listeners.find(
+        (other) => other.port === port && (other.address === null || sameAddress(other.address, local)) && (other.family === null || other.family === family),
+      ) ?? null
+    );
   }
 
   nextConnection(): number {
