@@ -63,7 +63,12 @@ export class KernelWorld {
       this.client.ip('route', 'add', 'default', 'dev', path.name, 'table', String(100 + i));
       if (i === 0) this.client.ip('route', 'add', 'default', 'dev', path.name);
       if (options.endpoints ?? true)
-        this.client.mptcpEndpoint(client, path.name, ...(i > 0 || path.backup === true ? ['subflow'] : ['subflow']), ...(path.backup === true ? ['backup'] : []));
+        this.client.mptcpEndpoint(
+          client,
+          path.name,
+          ...(i > 0 || path.backup === true ? ['subflow'] : ['subflow']),
+          ...(path.backup === true ? ['backup'] : []),
+        );
       const config = { ...PERFECT_LINK, ...path.link };
       const link = this.network.link(this.network.portEnd(a), this.network.portEnd(b), config, config);
       const setUp = (up: boolean): void => {

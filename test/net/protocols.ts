@@ -84,7 +84,10 @@ class Middle {
 
   at(share: number, socket: unknown): void {
     if (this.told) return;
-    const count = multipathOf(socket)?.info()?.subflows.filter((one) => one.state === 'ESTABLISHED').length ?? 0;
+    const count =
+      multipathOf(socket)
+        ?.info()
+        ?.subflows.filter((one) => one.state === 'ESTABLISHED').length ?? 0;
     this.subflows = Math.max(this.subflows, count);
     if (share < 1 / 3 || (this.subflows < 2 && share < 0.6)) return;
     this.told = true;
@@ -127,13 +130,10 @@ const CLIENTS: Record<Protocol, Client> = {
     new Promise((resolve, reject) => {
       const agent = new HttpsAgent({ backend, rejectUnauthorized: false });
       const request = httpsRequest({ host, port: PORTS.https, agent }, (response) => {
-        hashOf(response, (share) => progress.at(share, response.socket)).then(
-          (correct) => {
-            agent.destroy();
-            resolve(correct);
-          },
-          reject,
-        );
+        hashOf(response, (share) => progress.at(share, response.socket)).then((correct) => {
+          agent.destroy();
+          resolve(correct);
+        }, reject);
       });
       request.on('error', reject);
       request.end();

@@ -6,6 +6,7 @@ import { drillCommand } from './commands/drill.ts';
 import { getCommand } from './commands/get.ts';
 import { iperfCommand } from './commands/iperf.ts';
 import { monitorCommand } from './commands/monitor.ts';
+import { proxyCommand } from './commands/proxy.ts';
 import { runCommand } from './commands/run.ts';
 import { serveCommand } from './commands/serve.ts';
 
@@ -23,6 +24,7 @@ program
   .addCommand(getCommand().copyInheritedSettings(program))
   .addCommand(serveCommand().copyInheritedSettings(program))
   .addCommand(iperfCommand().copyInheritedSettings(program))
+  .addCommand(proxyCommand().copyInheritedSettings(program))
   .addCommand(monitorCommand().copyInheritedSettings(program));
 
 try {

@@ -4,7 +4,7 @@ export { systemEntropy } from './entropy.ts';
 export { LinkError } from './errors.ts';
 export type { LinkErrorCode } from './errors.ts';
 export { HostDriver } from './host-driver.ts';
-export { kernelConnect, kernelListener, kernelMptcpObstacle, kernelServer, mptcpInfo, multipathSocket, setCongestion } from './kernel-socket.ts';
+export { kernelConnect, kernelListener, kernelMptcpObstacle, kernelServer, mptcpInfo, kernelSocket, setCongestion, setReusePort } from './kernel-socket.ts';
 export { readMptcpInfo, readSubflows } from './mptcp-sockopt.ts';
 export type { KernelMptcpInfo, KernelSubflow } from './mptcp-sockopt.ts';
 export { diagnoseConnections, diagnoseSubflows, subflowDiagnosis } from './sock-diag.ts';

@@ -7,6 +7,8 @@ import { readMptcpInfo } from './mptcp-sockopt.ts';
 import type { KernelMptcpInfo } from './mptcp-sockopt.ts';
 import { bindAndListen, close, IPPROTO_MPTCP, IPPROTO_TCP, errnoName, setSocketOption, startConnect, streamSocket } from './system.ts';
 
+const SOL_SOCKET = 1;
+const SO_REUSEPORT = 15;
 const TCP_CONGESTION = 13;
 const TCP_FASTOPEN_CONNECT = 30;
 
@@ -32,9 +34,14 @@ function newSocket(family: 4 | 6, multipath: boolean, congestion: string | null)
   return fd;
 }
 
-/** A socket of IPPROTO_MPTCP that Node can adopt; -errno when the system has none. */
-export function multipathSocket(family: 4 | 6): number {
-  return streamSocket(family, IPPROTO_MPTCP);
+/** A stream socket that Node can adopt; -errno when the system has none. */
+export function kernelSocket(family: 4 | 6, multipath: boolean): number {
+  return streamSocket(family, multipath ? IPPROTO_MPTCP : IPPROTO_TCP);
+}
+
+/** Lets several sockets listen on one port. */
+export function setReusePort(fd: number): void {
+  setSocketOption(fd, SOL_SOCKET, SO_REUSEPORT, new Uint8Array([1, 0, 0, 0]));
 }
 
 /** Chooses the congestion controller of a socket not yet connected. Returns whether the kernel took it. */

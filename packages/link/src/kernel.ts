@@ -1,4 +1,4 @@
 /** The kernel's Multipath TCP only, without drivers and the emulator: what a preload may load. */
-export { kernelMptcpObstacle, multipathSocket, setCongestion } from './kernel-socket.ts';
+export { kernelMptcpObstacle, kernelSocket, setCongestion, setReusePort } from './kernel-socket.ts';
 export { readMptcpInfo, readSubflows } from './mptcp-sockopt.ts';
 export { errnoName } from './system.ts';

@@ -72,7 +72,7 @@ interface UndiciConnect {
 export function undiciConnect(
   options: MultipathOptions & ConnectionOptions = {},
 ): (target: UndiciConnect, callback: (...args: [error: null, socket: NodeSocket] | [error: Error, socket: null]) => void) => void {
-  const { backend, service, scheduler, congestion, coupled, pathManager, versions, ...tls } = options;
+  const { backend, service, scheduler, congestion, coupled, pathManager, versions, reusePort, ...tls } = options;
   return (target, callback) => {
     const host = target.hostname.replace(/^\[|\]$/g, '');
     const secure = target.protocol === 'https:';

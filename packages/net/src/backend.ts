@@ -17,6 +17,8 @@ export interface MultipathSettings {
   coupled?: string | CoupledFactory;
   /** Stack only. */
   pathManager?: PathManagerFactory;
+  /** Kernel servers only: several processes may listen on the port, connections are spread over them (SO_REUSEPORT). */
+  reusePort?: boolean;
   /** Stack only: versions to offer, the first first. */
   versions?: readonly VersionNumber[];
 }

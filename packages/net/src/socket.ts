@@ -298,8 +298,8 @@ export function adopt(socket: NodeSocket, backend: Backend, settings: MultipathS
 }
 
 export function split(options: MultipathOptions): { backend: Backend | undefined; settings: MultipathSettings } {
-  const { backend, service, scheduler, congestion, coupled, pathManager, versions } = options;
-  const settings = { service, scheduler, congestion, coupled, pathManager, versions };
+  const { backend, service, scheduler, congestion, coupled, pathManager, versions, reusePort } = options;
+  const settings = { service, scheduler, congestion, coupled, pathManager, versions, reusePort };
   return { backend, settings: Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as MultipathSettings };
 }
 

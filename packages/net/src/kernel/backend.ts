@@ -62,7 +62,11 @@ function makeHandle(type: number, settings: MultipathSettings): TcpHandle {
   checkKernelSettings(settings);
   const handle = new TCP(type);
   wanted.set(handle, settings);
-  if (settings.service !== 'none') preferMultipath(handle, typeof settings.congestion === 'string' ? settings.congestion : null);
+  preferMultipath(handle, {
+    multipath: settings.service !== 'none',
+    reusePort: settings.reusePort ?? false,
+    ...(typeof settings.congestion === 'string' ? { congestion: settings.congestion } : {}),
+  });
   return handle;
 }
 
