@@ -8,7 +8,8 @@ export type LinkErrorCode =
   | 'PROGRAM_MISSING'
   | 'NO_KERNEL_MPTCP'
   | 'PORT_IN_USE'
-  | 'UNREACHABLE';
+  | 'UNREACHABLE'
+  | 'NO_DEVICE';
 
 export class LinkError extends Error {
   readonly code: LinkErrorCode;

@@ -18,6 +18,8 @@ export type { NetlinkGroup } from './netlink.ts';
 export { cleanUp, command, Namespace, removeLeftovers, vethPair } from './netns.ts';
 export { PcapngTap } from './pcapng-tap.ts';
 export { LoopbackPort } from './loopback.ts';
+export { deviceFacts, PacketSocketPort } from './packet-socket.ts';
+export type { PacketSocketOptions } from './packet-socket.ts';
 export type { PacketHandler, PacketPort } from './port.ts';
 export { RealTimeNetwork } from './real-time.ts';
 export type { LinkEnd } from './real-time.ts';

@@ -1,7 +1,8 @@
 /** A small netlink client: messages, attributes, requests with their answers, multicast groups. Formats: linux/netlink.h, linux/genetlink.h. */
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { LinkError } from './errors.ts';
 import { close, EAGAIN, errnoName, netlinkSocket, receive, setSocketOption, write } from './system.ts';
+import { pollDescriptor } from './vnet-port.ts';
 
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_GENERIC = 16;
@@ -213,10 +214,6 @@ export function genericFamily(client: NetlinkClient, name: string): GenericFamil
   return { id: u16(attributes, CTRL_ATTR_FAMILY_ID) ?? 0, groups };
 }
 
-interface PipeHandle {
-  open(fd: number): number;
-}
-
 /** Hears a multicast group. Does not keep the process alive. */
 export class NetlinkGroup {
   private readonly socket: Socket;
@@ -233,30 +230,17 @@ export class NetlinkGroup {
       close(fd);
       throw error;
     }
-    // A pipe handle polls any descriptor, as for TUN devices.
-    const { Pipe, constants } = (
-      process as unknown as { binding(name: string): { Pipe: new (type: number) => PipeHandle; constants: { SOCKET: number } } }
-    ).binding('pipe_wrap');
-    const handle = new Pipe(constants.SOCKET);
-    handle.open(fd);
     const take = (size: number): void => {
       for (const message of messagesIn(this.buffer, size)) onMessage(message);
     };
-    this.socket = new Socket({
-      handle,
-      onread: {
-        buffer: this.buffer,
-        callback: (size: number) => {
-          take(size);
-          for (;;) {
-            const more = this.stopped ? -EAGAIN : receive(this.fd, this.buffer);
-            if (more <= 0) break;
-            take(more);
-          }
-          return true;
-        },
-      },
-    } as unknown as ConstructorParameters<typeof Socket>[0]);
+    this.socket = pollDescriptor(fd, this.buffer, (size) => {
+      take(size);
+      for (;;) {
+        const more = this.stopped ? -EAGAIN : receive(this.fd, this.buffer);
+        if (more <= 0) break;
+        take(more);
+      }
+    });
     // ENOBUFS: events were lost; the next ones come all the same.
     this.socket.on('error', () => undefined);
     this.socket.resume();

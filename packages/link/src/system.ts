@@ -109,6 +109,7 @@ const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SO_RCVTIMEO = 20;
 const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
 
 /** A netlink socket bound to a port of the kernel's choice. Requests wait at most a second for their answer. Throws {@link LinkError}. */
 export function netlinkSocket(protocol: number, blocking: boolean): number {
@@ -128,6 +129,46 @@ export function netlinkSocket(protocol: number, blocking: boolean): number {
   const size = new Uint8Array(new Uint32Array([4 << 20]).buffer);
   setsockopt_(fd, SOL_SOCKET, SO_RCVBUF, size, size.length);
   return fd;
+}
+
+const AF_PACKET = 17;
+const ETH_P_ALL = 3;
+
+/** A packet socket on an interface: whole frames, both directions, nothing until `bindPacket`. Throws {@link LinkError} `NO_PRIVILEGE`. */
+export function packetSocket(): number {
+  const fd = socket_(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) as number;
+  if (fd >= 0) return fd;
+  const number = koffi.errno();
+  throw new LinkError(
+    number === 1 ? 'NO_PRIVILEGE' : 'SYSTEM_CALL',
+    `socket AF_PACKET: ${errnoName(number)}${number === 1 ? '; expected CAP_NET_RAW (run as root)' : ''}`,
+  );
+}
+
+/** Starts receiving on an interface (by its index; 0: all). Throws {@link LinkError}. */
+export function bindPacket(fd: number, interfaceIndex: number): void {
+  const name = new Uint8Array(20);
+  const view = new DataView(name.buffer);
+  view.setUint16(0, AF_PACKET, true);
+  view.setUint16(2, ETH_P_ALL);
+  view.setInt32(4, interfaceIndex, true);
+  check(bind_(fd, name, name.length) as number, 'bind AF_PACKET');
+}
+
+/** Attaches a classic BPF program (`[code, jt, jf, k]` each) to a socket. Throws {@link LinkError}. */
+export function attachFilter(fd: number, program: readonly (readonly [number, number, number, number])[]): void {
+  const code = Buffer.alloc(8 * program.length);
+  program.forEach(([op, jt, jf, k], i) => {
+    code.writeUInt16LE(op, 8 * i);
+    code[8 * i + 2] = jt;
+    code[8 * i + 3] = jf;
+    code.writeUInt32LE(k >>> 0, 8 * i + 4);
+  });
+  const header = new Uint8Array(16);
+  const view = new DataView(header.buffer);
+  view.setUint16(0, program.length, true);
+  view.setBigUint64(8, addressOfBuffer(code), true);
+  check(setsockopt_(fd, SOL_SOCKET, SO_ATTACH_FILTER, header, header.length) as number, 'setsockopt SO_ATTACH_FILTER');
 }
 
 /** One datagram: bytes received, or -errno. */

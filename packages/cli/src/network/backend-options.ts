@@ -55,16 +55,16 @@ export function parseInterface(spec: string): StackInterface {
   const match = /^(tun|packet):([^=]+)=(.+)$/.exec(spec);
   if (match === null) throw new UsageError('BAD_INTERFACE', `--interface "${spec}"; expected KIND:DEVICE=ADDRESS/BITS, for example packet:eth0=192.0.2.9/24`);
   const addresses: string[] = [];
-  let gateway: string | null = null;
+  const gateway: string[] = [];
   let backup = false;
   for (const part of match[3]!.split(',')) {
     if (part === 'backup') backup = true;
-    else if (part.startsWith('gateway=')) gateway = part.slice('gateway='.length);
+    else if (part.startsWith('gateway=')) gateway.push(part.slice('gateway='.length));
     else if (/^[0-9a-f.:]+\/\d+$/i.test(part)) addresses.push(part);
     else throw new UsageError('BAD_INTERFACE', `--interface "${spec}": "${part}"; expected ADDRESS/BITS, gateway=ADDRESS or backup`);
   }
   if (addresses.length === 0) throw new UsageError('BAD_INTERFACE', `--interface "${spec}" has no address; expected at least one ADDRESS/BITS`);
-  return { name: match[2]!, port: match[1] as 'tun' | 'packet', addresses, backup, ...(gateway === null ? {} : { gateway }) };
+  return { name: match[2]!, port: match[1] as 'tun' | 'packet', addresses, backup, gateway };
 }
 
 /** A port number. Throws {@link UsageError} `BAD_PORT`. */

@@ -1,11 +1,12 @@
 /** Ways to get a stack under one's sockets: on devices of this machine, or in the emulator, without privileges. */
 import { PERFECT_LINK } from '@subflow/emulator';
 import type { LinkConfig, LinkDirection } from '@subflow/emulator';
-import { HostDriver, LoopbackPort, RealTimeNetwork, systemEntropy, Tun, TUN_SEGMENTATION_LIMIT } from '@subflow/link';
+import { HostDriver, LoopbackPort, PacketSocketPort, RealTimeNetwork, systemEntropy, Tun, TUN_SEGMENTATION_LIMIT } from '@subflow/link';
 import type { PacketPort } from '@subflow/link';
 import { Host } from '@subflow/stack';
 import type { Interface, InterfaceAddress, MptcpConfig, TcpConfig } from '@subflow/stack';
 import { parseAddress, parsePrefix } from '@subflow/wire';
+import { requireIp } from '../addresses.ts';
 import { StackBackend } from './backend.ts';
 import type { StackRunner } from './backend.ts';
 
@@ -18,8 +19,8 @@ export interface StackInterface {
   addresses: readonly string[];
   /** Reaches everything else too; default true. */
   defaultRoute?: boolean;
-  /** Packet sockets on Ethernet: the router. */
-  gateway?: string;
+  /** Packet sockets on Ethernet: the router, or one for each family. */
+  gateway?: string | readonly string[];
   /** Use it only when no other works. */
   backup?: boolean;
   mtu?: number;
@@ -59,7 +60,8 @@ function openPort(one: StackInterface): { port: PacketPort; offload: boolean } {
     const tun = new Tun(one.name, { offload: one.offload ?? true });
     return { port: tun, offload: tun.offload };
   }
-  throw new Error(`packet socket ${one.name}`);
+  const gateways = [one.gateway ?? []].flat().map(requireIp);
+  return { port: new PacketSocketPort(one.name, { addresses: one.addresses.map((text) => parsePrefix(text)), gateways }), offload: true };
 }
 
 function addInterface(host: Host, one: Omit<StackInterface, 'port'>, offload: boolean): Interface {

@@ -1,0 +1,170 @@
+/**
+ * Packet sockets: a host of ours on an interface that the system has, with addresses that nobody else has. The kernel
+ * keeps its own addresses and never sees ours; on Ethernet we answer ARP and neighbour discovery ourselves.
+ */
+import { readFileSync } from 'node:fs';
+import { inPrefix, sameAddress } from '@subflow/wire';
+import type { InterfaceAddress } from '@subflow/stack';
+import { LinkError } from './errors.ts';
+import { ETHERNET_HEADER, Neighbours } from './neighbours.ts';
+import { attachFilter, bindPacket, close, packetSocket, setSocketOption } from './system.ts';
+import { VnetPort } from './vnet-port.ts';
+
+const SOL_PACKET = 263;
+const PACKET_VNET_HDR = 15;
+const PACKET_IGNORE_OUTGOING = 23;
+const ARPHRD_ETHERNET = 1;
+const ARPHRD_NONE = 65534;
+/** Packets kept for neighbours that have not answered yet. */
+const MOST_HELD = 256;
+/** ARP has no end of waiting: what is older is dropped. */
+const HELD_TIME = 3000;
+
+export interface PacketSocketOptions {
+  /** Addresses of our host on this interface. The kernel must not have them. */
+  addresses: readonly InterfaceAddress[];
+  /** Routers for what is not on the link; Ethernet only. */
+  gateways?: readonly Uint8Array[];
+}
+
+export class PacketSocketPort extends VnetPort {
+  private readonly ethernet: boolean;
+  private readonly mac: Uint8Array;
+  private readonly addresses: readonly InterfaceAddress[];
+  private readonly gateways: readonly Uint8Array[];
+  private readonly neighbours: Neighbours;
+  private held: { packet: Uint8Array; at: number }[] = [];
+
+  /** Opens the interface. Throws {@link LinkError} `NO_PRIVILEGE`, `NO_DEVICE`. */
+  constructor(name: string, options: PacketSocketOptions) {
+    const facts = deviceFacts(name);
+    const ethernet = facts.type === ARPHRD_ETHERNET;
+    super(name, openSocket(facts.index, ethernet, options), true, ethernet ? ETHERNET_HEADER : 0);
+    this.ethernet = ethernet;
+    this.mac = facts.mac;
+    this.addresses = options.addresses;
+    this.gateways = options.gateways ?? [];
+    this.neighbours = new Neighbours(
+      facts.mac,
+      options.addresses.map((one) => one.address),
+      (frame) => this.sendFrame(frame),
+      () => this.release(),
+    );
+  }
+
+  protected override writeLinkHeader(out: Uint8Array, vnet: number, at: number, _length: number): boolean {
+    if (!this.ethernet) return true;
+    const v4 = out[at]! >>> 4 === 4;
+    const destination = out.subarray(at + (v4 ? 16 : 24), at + (v4 ? 20 : 40));
+    const hop = this.nextHop(destination);
+    const mac = hop === null ? null : this.neighbours.resolve(hop, performance.now());
+    if (mac === null) return false;
+    out.set(mac, vnet);
+    out.set(this.mac, vnet + 6);
+    out[vnet + 12] = v4 ? 0x08 : 0x86;
+    out[vnet + 13] = v4 ? 0x00 : 0xdd;
+    return true;
+  }
+
+  protected override holdPacket(packet: Uint8Array): void {
+    const now = performance.now();
+    this.held = this.held.filter((one) => now - one.at < HELD_TIME);
+    if (this.held.length >= MOST_HELD) {
+      this.writeErrors.set('NO_NEIGHBOUR', (this.writeErrors.get('NO_NEIGHBOUR') ?? 0) + 1);
+      return;
+    }
+    this.held.push({ packet, at: now });
+  }
+
+  protected override accepts(frame: Uint8Array, at: number, length: number): boolean {
+    // Nothing may be taken before the constructor is done.
+    if (this.neighbours === undefined) return false;
+    if (this.ethernet && this.neighbours.take(frame, at, length, performance.now())) return false;
+    const version = frame[at]! >>> 4;
+    if (version !== 4 && version !== 6) return false;
+    const destination = frame.subarray(at + (version === 4 ? 16 : 24), at + (version === 4 ? 20 : 40));
+    return this.addresses.some((one) => sameAddress(one.address, destination));
+  }
+
+  private nextHop(destination: Uint8Array): Uint8Array | null {
+    for (const { address, bits } of this.addresses)
+      if (address.length === destination.length && inPrefix(destination, address, bits)) return destination.slice();
+    return this.gateways.find((one) => one.length === destination.length) ?? null;
+  }
+
+  private release(): void {
+    const packets = this.held;
+    this.held = [];
+    for (const { packet } of packets) this.send(packet);
+  }
+}
+
+interface DeviceFacts {
+  index: number;
+  type: number;
+  mac: Uint8Array;
+  mtu: number;
+}
+
+/** Index, kind, link-layer address and MTU of an interface. Throws {@link LinkError} `NO_DEVICE`. */
+export function deviceFacts(name: string): DeviceFacts {
+  const read = (file: string): string => readFileSync(`/sys/class/net/${name}/${file}`, 'utf8').trim();
+  try {
+    if (name === '' || name.includes('/')) throw new Error('not a name');
+    const type = Number(read('type'));
+    if (type !== ARPHRD_ETHERNET && type !== ARPHRD_NONE)
+      throw new LinkError('NO_DEVICE', `interface ${name} is of kind ${type}; expected Ethernet (1) or one without a link layer, such as TUN (65534)`);
+    return {
+      index: Number(read('ifindex')),
+      type,
+      mtu: Number(read('mtu')),
+      mac: Uint8Array.from(
+        read('address')
+          .split(':')
+          .map((part) => Number.parseInt(part, 16)),
+      ),
+    };
+  } catch (error) {
+    if (error instanceof LinkError) throw error;
+    throw new LinkError('NO_DEVICE', `there is no interface "${name}" here; expected one of \`ip link\``, { cause: error });
+  }
+}
+
+function openSocket(index: number, ethernet: boolean, options: PacketSocketOptions): number {
+  const fd = packetSocket();
+  try {
+    const on = new Uint8Array([1, 0, 0, 0]);
+    setSocketOption(fd, SOL_PACKET, PACKET_VNET_HDR, on);
+    setSocketOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, on);
+    attachFilter(fd, destinationFilter(ethernet, options.addresses));
+    bindPacket(fd, index);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+const BPF = { loadWord: 0x20, loadHalf: 0x28, loadByte: 0x30, and: 0x54, equals: 0x15, return: 0x06 } as const;
+
+/** Keeps the system's own traffic away from this process: IPv4 for our addresses, ARP, and IPv6 (whose addresses are looked at here). */
+function destinationFilter(ethernet: boolean, addresses: readonly InterfaceAddress[]): [number, number, number, number][] {
+  const ours = addresses.filter((one) => one.address.length === 4).map((one) => new DataView(one.address.buffer, one.address.byteOffset).getUint32(0));
+  const ip = ethernet ? ETHERNET_HEADER : 0;
+  const program: [number, number, number, number][] = [
+    ...(ethernet
+      ? ([[BPF.loadHalf, 0, 0, 12]] as const)
+      : ([
+          [BPF.loadByte, 0, 0, 0],
+          [BPF.and, 0, 0, 0xf0],
+        ] as const)
+    ).map((one) => [...one] as [number, number, number, number]),
+    // IPv4: on to the addresses; all else (ARP, IPv6) passes.
+    [BPF.equals, 1, 0, ethernet ? 0x0800 : 0x40],
+    [BPF.return, 0, 0, 0xffffffff],
+    [BPF.loadWord, 0, 0, ip + 16],
+  ];
+  ours.forEach((address, i) => program.push([BPF.equals, ours.length - i, 0, address]));
+  program.push([BPF.return, 0, 0, 0], [BPF.return, 0, 0, 0xffffffff]);
+  return program;
+}
