@@ -9,6 +9,7 @@ import { monitorCommand } from './commands/monitor.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { runCommand } from './commands/run.ts';
 import { serveCommand } from './commands/serve.ts';
+import { siteCommand } from './commands/site.ts';
 
 const program = new Command('subflow');
 program
@@ -25,6 +26,7 @@ program
   .addCommand(serveCommand().copyInheritedSettings(program))
   .addCommand(iperfCommand().copyInheritedSettings(program))
   .addCommand(proxyCommand().copyInheritedSettings(program))
+  .addCommand(siteCommand().copyInheritedSettings(program))
   .addCommand(monitorCommand().copyInheritedSettings(program));
 
 try {

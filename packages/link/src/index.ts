@@ -20,6 +20,8 @@ export { PcapngTap } from './pcapng-tap.ts';
 export { LoopbackPort } from './loopback.ts';
 export { deviceFacts, PacketSocketPort } from './packet-socket.ts';
 export type { PacketSocketOptions } from './packet-socket.ts';
+export { SynObserver } from './syn-observer.ts';
+export type { SynFacts } from './syn-observer.ts';
 export type { PacketHandler, PacketPort } from './port.ts';
 export { RealTimeNetwork } from './real-time.ts';
 export type { LinkEnd } from './real-time.ts';

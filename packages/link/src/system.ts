@@ -107,8 +107,11 @@ export function startConnect(fd: number, address: Uint8Array, port: number): voi
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
+const SOCK_DGRAM = 2;
 const SO_RCVTIMEO = 20;
 const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
+const RECEIVE_BUFFER = 16 << 20;
 const SO_ATTACH_FILTER = 26;
 
 /** A netlink socket bound to a port of the kernel's choice. Requests wait at most a second for their answer. Throws {@link LinkError}. */
@@ -134,10 +137,15 @@ export function netlinkSocket(protocol: number, blocking: boolean): number {
 const AF_PACKET = 17;
 const ETH_P_ALL = 3;
 
-/** A packet socket on an interface: whole frames, both directions, nothing until `bindPacket`. Throws {@link LinkError} `NO_PRIVILEGE`. */
-export function packetSocket(): number {
-  const fd = socket_(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) as number;
-  if (fd >= 0) return fd;
+/** A packet socket: whole frames, or from the IP header on; nothing until `bindPacket`. Throws {@link LinkError} `NO_PRIVILEGE`. */
+export function packetSocket(withoutLinkHeader = false): number {
+  const fd = socket_(AF_PACKET, (withoutLinkHeader ? SOCK_DGRAM : SOCK_RAW) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) as number;
+  if (fd >= 0) {
+    // The default holds about a hundred packets: less than a congestion window.
+    const size = new Uint8Array(new Uint32Array([RECEIVE_BUFFER]).buffer);
+    if ((setsockopt_(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) as number) < 0) setsockopt_(fd, SOL_SOCKET, SO_RCVBUF, size, 4);
+    return fd;
+  }
   const number = koffi.errno();
   throw new LinkError(
     number === 1 ? 'NO_PRIVILEGE' : 'SYSTEM_CALL',

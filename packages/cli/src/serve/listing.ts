@@ -1,11 +1,8 @@
 /** A directory as a page. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { escapeHtml } from '@subflow/web/site';
 import { sizeText } from '../network/terminal.ts';
-
-export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
-}
 
 /** HTML of the entries of `directory`, which is `path` to the visitor. Hidden files are left out, as they are not served. */
 export function listing(directory: string, path: string): string {
