@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/{simulation,fuzz,drill}/**/*.test.ts', 'test/examples.test.ts'], testTimeout: 60_000, pool: 'forks', execArgv: ['--expose-gc'] } },
+      { test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/{simulation,fuzz,drill,services}/**/*.test.ts', 'test/examples.test.ts'], testTimeout: 60_000, pool: 'forks', execArgv: ['--expose-gc'] } },
       { test: { name: 'system', include: ['test/{interop,drivers,cli,net}/**/*.test.ts'], testTimeout: 90_000, hookTimeout: 30_000, fileParallelism: false, pool: 'forks' } },
     ],
   },

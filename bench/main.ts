@@ -5,11 +5,13 @@ import { parseArgs } from 'node:util';
 import { codec } from './codec.ts';
 import { handover } from './handover.ts';
 import { memory, shortConnections, throughput } from './in-process.ts';
+import { net } from './net.ts';
 import { print } from './rows.ts';
 import type { Benchmark, Row } from './rows.ts';
+import { services } from './services.ts';
 import { tun } from './tun.ts';
 
-const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover };
+const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
 if (values.help) {

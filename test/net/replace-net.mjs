@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import * as subflow from '@subflow/net';
 
 if (process.env.SUBFLOW_TEST_BACKEND === 'stack') subflow.setDefaultBackend(subflow.openStack({ tcp: { timeWait: 100_000 } }));
-for (const name of ['Socket', 'Stream', 'Server', 'connect', 'createConnection', 'createServer']) net[name] = subflow[name === 'Stream' ? 'Socket' : name];
+Object.assign(net, { connect: subflow.connect, createConnection: subflow.createConnection, createServer: subflow.createServer });
 // Older code calls the constructors without `new`.
 const callable = (Class) => new Proxy(Class, { apply: (target, _self, args) => new target(...args) });
 net.Socket = net.Stream = callable(subflow.Socket);

@@ -204,7 +204,7 @@ describe('what it looks like', () => {
     ['BE', 'FR', 'US', 'BR', 'JP', 'AU', 'ZA', 'IN'].forEach((country, i) => {
       for (let k = 0; k < 40; k++) {
         const verdict = k % 8 < i ? verdictOf({ ...base, multipath: true, version: k % 9 === 0 ? 0 : 1, fallback: null }, null) : verdictOf(base, null);
-        statistics.record(`192.0.2.${k}`, verdict, country, Date.now() - ((k * 7) % 20) * 0);
+        statistics.record(`192.0.2.${k}`, verdict, country, Date.now());
       }
     });
     statistics.close();

@@ -14,6 +14,8 @@ export interface PacketHandler {
 
 export interface PacketPort {
   readonly name: string;
+  /** Takes super-segments with partial checksums (`TUN_SEGMENTATION_LIMIT`), and gives them. */
+  readonly offload?: boolean;
   onPackets(handler: PacketHandler): void;
   /** Sends what the stack wrote into a slot. */
   transmit(slot: TransmitSlot): void;

@@ -72,7 +72,7 @@ interface UndiciConnect {
 export function undiciConnect(
   options: MultipathOptions & ConnectionOptions = {},
 ): (target: UndiciConnect, callback: (...args: [error: null, socket: NodeSocket] | [error: Error, socket: null]) => void) => void {
-  const { backend, service, scheduler, congestion, coupled, pathManager, versions, reusePort, ...tls } = options;
+  const tls = withoutMultipath(options);
   return (target, callback) => {
     const host = target.hostname.replace(/^\[|\]$/g, '');
     const secure = target.protocol === 'https:';
@@ -108,4 +108,10 @@ export function multipathOf(socket: unknown): Multipath | null {
 function multipathOnly(options: MultipathOptions): MultipathOptions {
   const { backend, settings } = split(options);
   return { ...(backend === undefined ? {} : { backend }), ...settings };
+}
+
+/** What is left for TLS. */
+function withoutMultipath<T extends MultipathOptions>(options: T): Omit<T, keyof MultipathOptions> {
+  const ours = new Set(['backend', ...Object.keys(split(options).settings)]);
+  return Object.fromEntries(Object.entries(options).filter(([name]) => !ours.has(name))) as Omit<T, keyof MultipathOptions>;
 }

@@ -69,14 +69,23 @@ const { binding } = process as unknown as { binding<K extends keyof Binding>(nam
 export const { TCP, TCPConnectWrap, constants: tcpConstants } = binding.call(process, 'tcp_wrap') as Binding['tcp_wrap'];
 export const { JSStream } = binding.call(process, 'js_stream') as Binding['js_stream'];
 
-const reinitialize = Object.getOwnPropertySymbols(Socket.prototype).find((symbol) => symbol.description === 'kReinitializeHandle');
-
-/** Puts another handle under a socket, closing the present one. */
-export function replaceHandle(socket: Socket, handle: unknown): void {
-  const method = reinitialize === undefined ? undefined : (socket as unknown as Record<symbol, (handle: unknown) => void>)[reinitialize];
-  if (method === undefined)
-    throw new NetError('NODE_INTERNALS', `Node ${process.versions.node} has no way to exchange a socket's handle; expected Node 20 to 24`);
-  method.call(socket, handle);
+/**
+ * Puts another handle under a socket that is connecting, and closes the present one. node:net has a method for that, but
+ * it also forgets that the application has called `end` already.
+ */
+export function replaceHandle(socket: Socket, handle: SocketHandle): void {
+  const before = handleOf(socket) as (SocketHandle & Record<symbol, unknown>) | null;
+  const owner = before === null ? undefined : Object.getOwnPropertySymbols(before).find((symbol) => symbol.description === 'owner_symbol');
+  if (before === null || owner === undefined)
+    throw new NetError('NODE_INTERNALS', `Node ${process.versions.node} keeps the owner of a handle elsewhere; expected Node 20 to 24`);
+  (handle as SocketHandle & Record<symbol, unknown>)[owner] = before[owner];
+  handle.onread = before.onread;
+  // The buffer of the option `onread` of `connect`.
+  const hidden = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'kBuffer');
+  const buffer = hidden === undefined ? null : (socket as unknown as Record<symbol, unknown>)[hidden];
+  if (buffer instanceof Uint8Array) (handle as unknown as { useUserBuffer(buffer: Uint8Array): void }).useUserBuffer(buffer);
+  before.close();
+  (socket as unknown as { _handle: SocketHandle })._handle = handle;
 }
 
 /** The handle of a socket, or null. */

@@ -340,7 +340,8 @@ function lookUp(resolve: typeof systemLookup, host: string, family: 4 | 6, hints
 /** The argument forms of `net.connect`: (options), (port, host?), (path), each with a listener. */
 function normalize(args: readonly unknown[]): [ConnectOptions, (() => void) | undefined] {
   // `createConnection` of node:net passes what it has normalized already.
-  const list = Array.isArray(args[0]) ? (args[0] as unknown[]) : args;
+  const made = Array.isArray(args[0]) && Object.getOwnPropertySymbols(args[0]).some((symbol) => symbol.description === 'normalizedArgs');
+  const list = made ? (args[0] as unknown[]) : args;
   const last = list.at(-1);
   const listener = typeof last === 'function' ? (last as () => void) : undefined;
   const [first, second] = list;

@@ -55,7 +55,7 @@ export function openStack(options: StackOptions = {}): StackBackend {
 }
 
 function openPort(one: StackInterface): { port: PacketPort; offload: boolean } {
-  if (typeof one.port !== 'string') return { port: one.port, offload: false };
+  if (typeof one.port !== 'string') return { port: one.port, offload: one.port.offload ?? false };
   if (one.port === 'tun') {
     const tun = new Tun(one.name, { offload: one.offload ?? true });
     return { port: tun, offload: tun.offload };

@@ -400,6 +400,18 @@ export const connecting = behaviours({
       expect(client.destroyed).toBe(true);
     },
   ],
+  'what was written and ended before the name was found arrives, with its end': [
+    'large-string',
+    async (kit) => {
+      const { port } = await kit.echo({ allowHalfOpen: true });
+      const client = kit.connect({ port, host: 'localhost' });
+      client.end('x'.repeat(100_000));
+      let got = 0;
+      client.on('data', (chunk: Buffer) => (got += chunk.length));
+      await happens(client, 'close');
+      expect(got).toBe(100_000);
+    },
+  ],
   'bytesWritten counts what waits for connect': [
     'bytes-stats',
     async (kit) => {

@@ -450,8 +450,13 @@ export class Host implements TcpContext {
     }
   }
 
-  interfaceUp(up: Interface): void {
+  /** An interface is there (again): its endpoints may carry subflows of open connections. */
+  interfaceUp(up: Interface, now: number): void {
     up.up = true;
+    const own = this.endpoints.filter((endpoint) => up.addresses.some((one) => sameAddress(one.address, endpoint.address)));
+    for (const connection of [...this.connections.values()]) {
+      for (const endpoint of own) if (connection.mode === MODE.mptcp) connection.endpointAdded(endpoint, now);
+    }
   }
 
   emit(event: StackEvent): void {

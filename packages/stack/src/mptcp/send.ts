@@ -26,22 +26,9 @@ export function wakeSenders(connection: Connection, _now: number): void {
 export function schedule(connection: Connection, now: number): void {
   if (connection.phase === PHASE.opening || connection.phase === PHASE.closed) return;
   if (connection.reinjections !== null) scheduleReinjections(connection, now);
+  const allAssigned = scheduleNew(connection, now);
   if (connection.scheduler?.redundant === true && connection.mode === MODE.mptcp) scheduleCopies(connection, now);
-  while (connection.dataNxt < connection.sendBuffer.end) {
-    const waiting = connection.sendBuffer.end - connection.dataNxt;
-    const window = connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : waiting;
-    const length = Math.min(waiting, window);
-    if (length <= 0) {
-      waitForWindow(connection, now);
-      if (connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
-      return;
-    }
-    const subflow = select(connection, { length, avoid: null, window, now }, length === waiting);
-    if (subflow === null) return;
-    const taken = assign(connection, subflow, connection.dataNxt, length, now);
-    connection.dataNxt += taken;
-    subflow.copied = connection.dataNxt;
-  }
+  if (!allAssigned) return;
   // The send buffer is full of what one subflow holds up: the same blocking, seen from the other side.
   if (connection.wantsWritable && connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
   if (connection.sendClosed && !connection.finSent) {
@@ -49,6 +36,33 @@ export function schedule(connection: Connection, now: number): void {
     if (connection.mode === MODE.mptcp) sendDataFin(connection, now);
     else for (const subflow of connection.subflows) closeSend(subflow.tcb, now);
   }
+}
+
+/** Assigns what waits; returns whether nothing is left. */
+function scheduleNew(connection: Connection, now: number): boolean {
+  while (connection.dataNxt < connection.sendBuffer.end) {
+    const waiting = connection.sendBuffer.end - connection.dataNxt;
+    const window = connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : waiting;
+    const length = Math.min(waiting, window);
+    if (length <= 0) {
+      waitForWindow(connection, now);
+      if (connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
+      return false;
+    }
+    const subflow = select(connection, { length, avoid: null, window, now }, length === waiting);
+    if (subflow === null) return false;
+    // Copies first: a subflow that took new data would count everything before as copied.
+    if (connection.scheduler?.redundant === true && subflow.copied < connection.dataNxt && connection.mode === MODE.mptcp) {
+      const { copied } = subflow;
+      scheduleCopies(connection, now);
+      // They may have taken the room.
+      if (subflow.copied > copied) continue;
+    }
+    const taken = assign(connection, subflow, connection.dataNxt, length, now);
+    connection.dataNxt += taken;
+    subflow.copied = connection.dataNxt;
+  }
+  return true;
 }
 
 function scheduleReinjections(connection: Connection, now: number): void {

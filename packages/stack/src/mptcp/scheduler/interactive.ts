@@ -1,26 +1,40 @@
 /**
  * Interactive: the lowest latency for small messages. Data goes where it is expected to arrive first, counting what
  * already waits on a path; when the best path turns doubtful, what it holds, if it is little, is sent again on the
- * next best one at once.
+ * next best one at once. While any path has lost something lately, small messages go out on every path: the copy costs
+ * little, a retransmission timeout costs several round trips.
  */
 import type { Connection } from '../connection.ts';
 import type { Subflow } from '../subflow.ts';
 import { reinjectSubflow } from '../reinjection.ts';
+import { isFading } from './handover.ts';
 import { preferred } from './types.ts';
 import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 /** "Small": what fits into an initial window. More than that is bulk, for which a copy would only cost capacity. */
 const SMALL = 14_600;
 
+/** Peers wait this long for more data before they acknowledge (RFC 9293 §3.8.6.3 allows 500 ms; Linux and we take 40). */
+const DELAYED_ACK = 40_000;
+/** How long a loss makes paths doubtful. */
+const DOUBT_TIME = 5_000_000;
+
 class Interactive implements Scheduler {
   readonly name = 'interactive';
+  redundant = false;
+  private doubtUntil = 0;
+  /** Losses of all subflows together when last looked at. */
+  private losses = 0;
 
   select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+    this.watch(subflows, request);
     let best: Subflow | null = null;
     let bestArrival = Number.POSITIVE_INFINITY;
     let bestWaits = false;
     for (const subflow of preferred(subflows, request.avoid)) {
       const room = roomOf(subflow);
+      // A path in doubt is not waited for.
+      if (this.redundant && room <= 0) continue;
       const arrival = expectedArrival(subflow, request.length, room > 0);
       if (arrival >= bestArrival) continue;
       best = subflow;
@@ -31,17 +45,34 @@ class Interactive implements Scheduler {
     return bestWaits ? null : best;
   }
 
+  private watch(subflows: readonly Subflow[], { length, now }: SchedulingRequest): void {
+    let losses = 0;
+    let fading = false;
+    for (const subflow of subflows) {
+      losses += subflow.tcb.retransmissions + subflow.tcb.timeouts;
+      fading ||= isFading(subflow, now);
+    }
+    if (fading || losses > this.losses) this.doubtUntil = now + DOUBT_TIME;
+    this.losses = losses;
+    this.redundant = length <= SMALL && now < this.doubtUntil && subflows.length > 1;
+  }
+
   onDoubt(connection: Connection, subflow: Subflow, now: number): void {
     const { tcb } = subflow;
     if (connection.subflows.length > 1 && tcb.inFlight + tcb.lostBytes <= SMALL) reinjectSubflow(subflow, 'timeout', now);
   }
 }
 
-/** Time until `length` bytes handed over now have arrived: half a round trip, and a round for each window they fill. */
+/**
+ * Time until `length` bytes handed over now have arrived: half a round trip, and a round for each window they fill. What a
+ * round trip takes beyond the shortest seen is a queue on the path only from the time of a delayed acknowledgement on.
+ */
 function expectedArrival(subflow: Subflow, length: number, hasRoom: boolean): number {
-  const { srtt, rttvar, cwnd } = subflow.tcb;
+  const { srtt, minRtt, cwnd } = subflow.tcb;
+  const shortest = minRtt > 0 ? Math.min(minRtt, srtt) : srtt;
+  const queue = Math.max(0, srtt - shortest - DELAYED_ACK);
   const rounds = Math.floor(Math.min(length, SMALL) / cwnd);
-  return srtt / 2 + rttvar + rounds * srtt + (hasRoom ? 0 : srtt / 2);
+  return shortest / 2 + queue + rounds * srtt + (hasRoom ? 0 : srtt / 2);
 }
 
 export const interactive: SchedulerFactory = () => new Interactive();
