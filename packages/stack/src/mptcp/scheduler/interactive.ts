@@ -35,7 +35,7 @@ class Interactive implements Scheduler {
       const room = roomOf(subflow);
       // A path in doubt is not waited for.
       if (this.redundant && room <= 0) continue;
-      const arrival = expectedArrival(subflow, request.length, room > 0);
+      const arrival = expectedArrival(subflow, request.length, room > 0 || subflow.tcb.firstUnsent !== null);
       if (arrival >= bestArrival) continue;
       best = subflow;
       bestArrival = arrival;
@@ -64,6 +64,7 @@ class Interactive implements Scheduler {
 }
 
 /**
+ * (A subflow whose last record is still being sent is asked again at once: it does not count as full.)
  * Time until `length` bytes handed over now have arrived: half a round trip, and a round for each window they fill. What a
  * round trip takes beyond the shortest seen is a queue on the path only from the time of a delayed acknowledgement on.
  */
