@@ -1,4 +1,6 @@
 /** The kernel's sockets by NETLINK_SOCK_DIAG, as `ss -M` and `ss -ti` see them (linux/inet_diag.h, linux/mptcp.h). */
+import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { formatAddress, parseAddress } from '@subflow/wire';
 import { LinkError } from './errors.ts';
 import { parseMptcpInfo } from './mptcp-sockopt.ts';
@@ -80,14 +82,31 @@ let failed = false;
 /** What the kernel knows of one subflow; null when it is gone, or the kernel does not tell us. */
 export function subflowDiagnosis(tuple: { local: string; localPort: number; remote: string; remotePort: number }): DiagnosedSubflow | null {
   if (failed) return null;
-  try {
-    const [found] = ask(IPPROTO_TCP, ALL_STATES, tuple);
-    return found === undefined ? null : subflowOf(found);
-  } catch (error) {
-    // ENOENT: it has gone meanwhile. No privilege: it will not be different the next time.
-    if (error instanceof LinkError && error.code === 'NO_PRIVILEGE') failed = true;
-    return null;
+  // A subflow of an endpoint with a device is bound to it, and found only under its index.
+  for (const index of [0, interfaceIndexOf(tuple.local)]) {
+    if (index === null) break;
+    try {
+      const [found] = ask(IPPROTO_TCP, ALL_STATES, { ...tuple, index });
+      if (found !== undefined) return subflowOf(found);
+    } catch (error) {
+      // ENOENT: not there. No privilege: it will not be different the next time.
+      if (error instanceof LinkError && error.code === 'NO_PRIVILEGE') failed = true;
+    }
   }
+  return null;
+}
+
+function interfaceIndexOf(address: string): number | null {
+  const bare = address.replace(/^::ffff:/, '');
+  for (const [name, addresses] of Object.entries(networkInterfaces())) {
+    if (addresses?.some((one) => one.address === bare) !== true) continue;
+    try {
+      return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
+    } catch {
+      return null;
+    }
+  }
+  return null;
 }
 
 function subflowOf({ attributes, ...socket }: Found): DiagnosedSubflow | null {
@@ -126,7 +145,7 @@ function dump(protocol: number, states: number): Found[] {
 let client: NetlinkClient | null = null;
 
 /** One socket, or all of both families. */
-function ask(protocol: number, states: number, tuple: { local: string; localPort: number; remote: string; remotePort: number } | null): Found[] {
+function ask(protocol: number, states: number, tuple: { local: string; localPort: number; remote: string; remotePort: number; index: number } | null): Found[] {
   client ??= new NetlinkClient(NETLINK_SOCK_DIAG);
   const extra = protocol > 255 ? new AttributeWriter().u32(INET_DIAG_REQ_PROTOCOL, protocol).done() : new Uint8Array(0);
   const out: Found[] = [];
@@ -143,6 +162,7 @@ function ask(protocol: number, states: number, tuple: { local: string; localPort
       view.setUint16(10, tuple.remotePort);
       request.set(parseAddress(tuple.local), 12);
       request.set(parseAddress(tuple.remote), 28);
+      view.setUint32(44, tuple.index, true);
     }
     // No cookie: any socket with these addresses.
     view.setUint32(48, 0xffffffff, true);

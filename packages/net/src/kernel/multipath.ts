@@ -58,8 +58,9 @@ export class KernelMultipath extends Multipath {
     const mptcp = readMptcpInfo(fd);
     const multipath = mptcp !== null && !mptcp.fallback;
     const subflows = mptcp === null ? null : readSubflows(fd);
-    const first = subflows?.[0];
-    const remoteToken = first === undefined || !multipath ? null : (subflowDiagnosis(first)?.remoteToken ?? null);
+    const diagnoses = multipath ? (subflows ?? []).map((one) => subflowDiagnosis(one)) : [];
+    // The kernel notes the peer's token on subflows that it joined only.
+    const remoteToken = diagnoses.find((one) => one !== null && one.remoteToken !== 0)?.remoteToken ?? null;
     this.last = {
       backend: 'kernel',
       multipath,

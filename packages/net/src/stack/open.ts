@@ -5,7 +5,7 @@ import { HostDriver, LoopbackPort, PacketSocketPort, RealTimeNetwork, systemEntr
 import type { PacketPort } from '@subflow/link';
 import { Host } from '@subflow/stack';
 import type { Interface, InterfaceAddress, MptcpConfig, TcpConfig } from '@subflow/stack';
-import { parseAddress, parsePrefix } from '@subflow/wire';
+import { formatAddress, parseAddress, parsePrefix } from '@subflow/wire';
 import { requireIp } from '../addresses.ts';
 import { StackBackend } from './backend.ts';
 import type { StackRunner } from './backend.ts';
@@ -137,7 +137,7 @@ export function emulatedNetwork(paths: readonly EmulatedPath[], options: Emulati
     // The server answers each subflow on the path it came by, whatever address it was aimed at.
     hosts.server.addRoute(parseAddress(at(1)), family === 4 ? 32 : 128, server);
     if (i > 0 && family !== (paths[0]!.family ?? 4)) hosts.server.addEndpoint({ address: parseAddress(at(2)), signal: true });
-    addresses.push(at(2));
+    addresses.push(formatAddress(parseAddress(at(2))));
     const config = { ...PERFECT_LINK, ...path.link };
     const link = network.link(network.hostEnd(nodes.client, client), network.hostEnd(nodes.server, server), config, config);
     const setUp = (up: boolean): void => {

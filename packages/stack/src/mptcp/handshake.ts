@@ -269,6 +269,8 @@ function becomeEstablished(subflow: Subflow, now: number): void {
     remoteId: subflow.remoteId,
     rtt: tcb.srtt,
   });
+  // A priority asked for during the join had no ACK to go with.
+  if (subflow.priorityPending) subflow.requestAck();
   if (subflow.joining) {
     connection.everJoined = true;
     connection.closeAt = 0;
