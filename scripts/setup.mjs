@@ -17,6 +17,10 @@ export const PROGRAMS = {
   nginx: 'nginx-light',
   iperf3: 'iperf3',
   mptcpize: 'mptcpize',
+  ssh: 'openssh-client',
+  sshd: 'openssh-server',
+  openssl: 'openssl',
+  chromium: 'chromium',
 };
 
 function fail(code, message) {

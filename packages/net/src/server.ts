@@ -54,7 +54,10 @@ export function serve(server: NodeServer, listen: ListenOptions, options: Multip
   const front = new Server({ ...options, allowHalfOpen: (server as NodeServer & { allowHalfOpen?: boolean }).allowHalfOpen ?? true }, (socket) => {
     server.emit('connection', socket);
   });
-  front.on('error', (error) => server.emit('error', error));
+  front.on('error', (error) => {
+    // Told to whoever listens, on either server; to nobody it is thrown, as node:net does.
+    if (server.listenerCount('error') > 0 || front.listenerCount('error') === 1) server.emit('error', error);
+  });
   front.on('listening', () => server.emit('listening'));
   server.once('close', () => front.close());
   front.listen(listen, listening);

@@ -1,4 +1,5 @@
 /** `subflow cat`: netcat over Multipath TCP. */
+import { closeSync, openSync } from 'node:fs';
 import { Command } from 'commander';
 import { connect, createServer } from '@subflow/net';
 import type { Socket } from '@subflow/net';
@@ -69,17 +70,26 @@ function relay(socket: Socket, verbose: boolean): void {
   }
   socket.on('error', fail);
   process.stdin.pipe(socket);
-  socket.pipe(process.stdout);
+  socket.pipe(process.stdout, { end: false });
   // Whoever reads our output has gone: nothing left to do.
   process.stdout.on('error', () => socket.destroy());
   // A program may have more to say after the peer's end; a person at the keyboard has not.
   socket.on('end', () => {
+    process.stdout.write('', closeStdout);
     if (process.stdin.isTTY) socket.end();
   });
   socket.on('close', () => {
     if (verbose) say(`closed, ${summary(socket.multipath?.info() ?? null)}; ${socket.bytesWritten} bytes sent, ${socket.bytesRead} received`);
     process.exit(process.exitCode ?? 0);
   });
+}
+
+/** Whoever reads our output learns of the end now, not when we have ended: `process.stdout.end()` keeps a pipe open. */
+function closeStdout(): void {
+  if (process.stdout.isTTY) return;
+  closeSync(1);
+  // The number stays taken, so that no socket gets it.
+  openSync('/dev/null', 'w');
 }
 
 function fail(error: NodeJS.ErrnoException): void {

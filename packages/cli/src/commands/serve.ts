@@ -47,7 +47,10 @@ export function serveCommand(): Command {
       const files = sirv(directory, { dev: true, etag: true });
       const handle = (request: IncomingMessage, response: ServerResponse): void => {
         response.on('close', () => log(request, response, flags.json));
-        files(request, response, () => missing(directory, request, response));
+        const path = pathOf(request);
+        // Hidden files are nobody's business.
+        if (path === null || path.split('/').some((part) => part.startsWith('.'))) response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
+        else files(request, response, () => missing(directory, path, response));
       };
       const server = flags.cert === undefined ? createHttpServer(handle) : createHttpsServer({ cert: read(flags.cert), key: read(flags.key!) }, handle);
       const front = serve(server, { port: parsePort(flags.port, 0), host: flags.host }, openBackend(flags), () => {
@@ -61,17 +64,17 @@ export function serveCommand(): Command {
     });
 }
 
-function missing(directory: string, request: IncomingMessage, response: ServerResponse): void {
-  let path: string;
+/** The path asked for, which cannot climb above its root; null when it is malformed. */
+function pathOf(request: IncomingMessage): string | null {
   try {
-    path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
+    return normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
   } catch {
-    response.writeHead(400, { 'content-type': 'text/plain' }).end('malformed path\n');
-    return;
+    return null;
   }
-  // `normalize` of an absolute path cannot climb above its root.
-  const hidden = path.split('/').some((part) => part.startsWith('.'));
-  if (!hidden && path.endsWith('/') && isDirectory(join(directory, path))) {
+}
+
+function missing(directory: string, path: string, response: ServerResponse): void {
+  if (path.endsWith('/') && isDirectory(join(directory, path))) {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(listing(join(directory, path), path));
     return;
   }
