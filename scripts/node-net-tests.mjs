@@ -48,7 +48,13 @@ for (const file of files) {
     else if (verbose) console.log(`${variant.name}: ${file}\n${run.stderr.slice(0, 1500)}`);
     return run.status === 0;
   });
-  if (results[0] && results.includes(false)) only.push(`${file}: fails on ${variants.filter((_, i) => !results[i]).map((one) => one.name).join(', ')}`);
+  if (results[0] && results.includes(false))
+    only.push(
+      `${file}: fails on ${variants
+        .filter((_, i) => !results[i])
+        .map((one) => one.name)
+        .join(', ')}`,
+    );
 }
 for (const line of only) console.log(line);
 console.log(`${files.length} files; passed: ${variants.map((variant, i) => `${variant.name} ${passed[i]}`).join(', ')}`);
@@ -60,7 +66,10 @@ function fetchTests() {
     console.log(`Fetching Node's tests from Debian's source package into ${cache} …`);
     mkdirSync(join(cache, 'lists/partial'), { recursive: true });
     mkdirSync(join(cache, 'parts'), { recursive: true });
-    writeFileSync(join(cache, 'parts/src.list'), 'deb-src http://deb.debian.org/debian bookworm main\ndeb-src http://deb.debian.org/debian-security bookworm-security main\n');
+    writeFileSync(
+      join(cache, 'parts/src.list'),
+      'deb-src http://deb.debian.org/debian bookworm main\ndeb-src http://deb.debian.org/debian-security bookworm-security main\n',
+    );
     writeFileSync(
       join(cache, 'apt.conf'),
       `Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "${cache}/parts";\nDir::State::lists "${cache}/lists";\nAPT::Sandbox::User "root";\n`,

@@ -90,9 +90,11 @@ export class StackBackend implements Backend {
     });
   }
 
-  /** Closes devices and stops timers; open sockets are left dead. */
+  /** Closes devices and stops timers; open sockets are left dead and keep no process alive. */
   stop(): void {
     this.runner.stop();
+    for (const handle of this.sockets.values()) handle.abandon();
+    for (const server of this.servers.values()) server.unref();
   }
 
   /** Whether a connection of ours uses this port of an address (every address when it is unspecified). */

@@ -394,6 +394,12 @@ export class StackHandle extends NativeStream implements SocketHandle {
     backend.kick();
   }
 
+  /** The stack below is gone. */
+  abandon(): void {
+    this.referenced = false;
+    this.keepAlive.release();
+  }
+
   private keepAliveUntilSent(): void {
     const { connection } = this;
     if (connection === null || connection.closed || connection.finAcknowledged) {

@@ -166,5 +166,10 @@ export function emulatedNetwork(paths: readonly EmulatedPath[], options: Emulati
     node.onEvent = (event, time) => runner.onEvent?.(event, time);
     return new StackBackend(runner);
   };
-  return { client: backend('client'), server: backend('server'), addresses, paths: made, stop: () => network.stop() };
+  const [client, server] = [backend('client'), backend('server')];
+  const stop = (): void => {
+    client.stop();
+    server.stop();
+  };
+  return { client, server, addresses, paths: made, stop };
 }
