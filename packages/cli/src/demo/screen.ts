@@ -2,6 +2,7 @@
 import { styleText } from 'node:util';
 import { STATE_NAMES } from '@subflow/stack';
 import type { Subflow } from '@subflow/stack';
+import { color, Redraw, sparkline } from '../network/terminal.ts';
 import { SAMPLE } from './progress.ts';
 import type { Progress } from './progress.ts';
 
@@ -10,8 +11,6 @@ export interface Screen {
   finish(): void;
 }
 
-const BARS = '▁▂▃▄▅▆▇█';
-const COLORS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red', 'white', 'gray'] as const;
 const REDRAW = 0.1;
 const LOG_LINES = 6;
 
@@ -22,13 +21,11 @@ export function makeScreen(progress: Progress, silent: boolean): Screen {
 
 class TerminalScreen implements Screen {
   private readonly progress: Progress;
+  private readonly redraw = new Redraw(process.stdout);
   private drawnAt = -1;
-  private lines = 0;
 
   constructor(progress: Progress) {
     this.progress = progress;
-    process.stdout.write('\x1b[?25l');
-    process.once('exit', () => process.stdout.write('\x1b[?25h'));
   }
 
   draw(): void {
@@ -38,12 +35,12 @@ class TerminalScreen implements Screen {
     const width = Math.min(process.stdout.columns || 80, 120);
     const out: string[] = [bar(progress, width)];
     progress.paths.forEach((path, i) => {
-      const color = COLORS[i % COLORS.length]!;
       const subflow = subflowOf(progress, path.name);
-      const graph = sparkline(path.samples, progress.scenario.paths[i]!.link.rate, width - 58);
+      const { rate: capacity } = progress.scenario.paths[i]!.link;
+      const graph = sparkline(path.samples, (capacity * SAMPLE) / 8, width - 58);
       const state = path.up ? subflowState(subflow) : 'CUT';
       out.push(
-        `${styleText(color, path.name.padEnd(10))} ${styleText(color, graph)} ${rate(path.samples).padStart(6)} Mbit/s  RTT ${rtt(subflow).padStart(6)}  ${path.up ? state : styleText('red', state)}`,
+        `${color(i, path.name.padEnd(10))} ${color(i, graph)} ${rate(path.samples).padStart(6)} Mbit/s  RTT ${rtt(subflow).padStart(6)}  ${path.up ? state : styleText('red', state)}`,
       );
     });
     out.push(
@@ -51,15 +48,13 @@ class TerminalScreen implements Screen {
     );
     for (const entry of progress.log.slice(-LOG_LINES))
       out.push(styleText('gray', `${entry.time.toFixed(2).padStart(7)} s  ${entry.text}`.slice(0, width - 1)));
-    const up = this.lines > 0 ? `\x1b[${this.lines}A` : '';
-    process.stdout.write(`${up}${out.map((line) => `\x1b[2K${line}`).join('\n')}\n\x1b[J`);
-    this.lines = out.length;
+    this.redraw.draw(out);
   }
 
   finish(): void {
     this.drawnAt = -1;
     this.draw();
-    process.stdout.write('\x1b[?25h');
+    this.redraw.end();
   }
 }
 
@@ -96,15 +91,6 @@ function bar(progress: Progress, width: number): string {
   const room = Math.max(10, width - 34);
   const full = Math.round(share * room);
   return `${'█'.repeat(full)}${'░'.repeat(room - full)} ${(100 * share).toFixed(1).padStart(5)} %  ${(progress.received / 1e6).toFixed(1)} MB  ${progress.time.toFixed(1)} s`;
-}
-
-function sparkline(samples: readonly number[], capacity: number, width: number): string {
-  const shown = samples.slice(-Math.max(8, width));
-  const top = capacity > 0 ? (capacity * SAMPLE) / 8 : Math.max(1, ...samples);
-  return shown
-    .map((bytes) => (bytes === 0 ? ' ' : BARS[Math.min(BARS.length - 1, Math.floor((bytes / top) * BARS.length))]))
-    .join('')
-    .padEnd(Math.max(8, width));
 }
 
 /** Mean of the last second, Mbit/s. */
