@@ -1,7 +1,8 @@
 /** Floor 1: a host that neither reads a clock nor opens a socket. Pure. */
 export * from './events.ts';
 export { Host } from './host/host.ts';
-export type { ConnectOptions, Limits, Listener, Route } from './host/host.ts';
+export type { ConnectOptions, Limits, Route } from './host/host.ts';
+export type { Listener, ListenOptions } from './host/listeners.ts';
 export { StackError } from './host/config.ts';
 export type { Entropy, HostOptions } from './host/config.ts';
 export { Interface } from './host/interface.ts';

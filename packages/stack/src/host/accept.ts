@@ -14,7 +14,8 @@ import { checkCookie, makeCookie } from '../tcp/syn-cookie.ts';
 import { tupleHash } from '../tcp/isn.ts';
 import { windowShift } from '../tcp/window.ts';
 import { cookieKey, cookieOptions, cookieTimestamp } from './cookies.ts';
-import type { Host, Listener } from './host.ts';
+import type { Host } from './host.ts';
+import type { Listener } from './listeners.ts';
 import type { Interface } from './interface.ts';
 import { bareResponse, cookieSynAck } from './stateless.ts';
 

@@ -48,33 +48,17 @@ import { addEndpoint, addressIdOf, changeEndpoint, removeEndpoint } from './endp
 import { handleIcmp } from './icmp.ts';
 import { Interface } from './interface.ts';
 import type { InterfaceConfig } from './interface.ts';
+import { ListenerTable } from './listeners.ts';
+import type { Listener, ListenOptions } from './listeners.ts';
 import { PeerMemory } from './peer-memory.ts';
 import { TimerTable } from './timer-table.ts';
 
 /** RFC 6056 §3.2's range. */
 const EPHEMERAL_FIRST = 49152;
 const EPHEMERAL_COUNT = 16384;
-const DEFAULT_BACKLOG = 4096;
 const MAX_RAW_PACKETS = 1024;
 const KEY_TRIES = 16;
 const RETRY_DELAY = 1000;
-
-/** A passive opener. */
-export interface Listener {
-  readonly id: number;
-  readonly port: number;
-  /** Null: every local address, or every one of the family. */
-  readonly address: Uint8Array | null;
-  readonly family: 4 | 6 | null;
-  readonly backlog: number;
-  readonly multipath: boolean;
-  /** Give out Fast Open cookies and take data on SYNs that bring one (RFC 7413). */
-  readonly fastOpen: boolean;
-  /** Of the connections accepted here. */
-  readonly settings: ConnectionSettings;
-  /** Half-open connections. */
-  pending: number;
-}
 
 /** Route to a prefix through an interface; the longest prefix wins, then the order of addition. */
 export interface Route {
@@ -129,7 +113,7 @@ export class Host implements TcpContext {
   private readonly routes: Route[] = [];
   private readonly entropy: Entropy;
   private readonly demux = new Demux();
-  private readonly listeners: Listener[] = [];
+  private readonly listeners = new ListenerTable();
   private readonly congestion: CongestionFactory;
   private readonly coupled: CoupledFactory | null;
   private readonly tokens = new Map<number, Connection>();
@@ -142,7 +126,6 @@ export class Host implements TcpContext {
   private readyHead = 0;
   private raw: { interface: Interface; packet: Uint8Array }[] = [];
   private nextConnectionId = 1;
-  private nextListenerId = 1;
   private portOffset = 0;
   private challengeBudget = 0;
   private challengeSecond = -1;
@@ -196,52 +179,21 @@ export class Host implements TcpContext {
   }
 
   /** Accepts connections to a port. Throws {@link StackError} `ADDRESS_IN_USE`. */
-  listen(options: {
-    port: number;
-    address?: Uint8Array;
-    /** With no address: connections of this family only. */
-    family?: 4 | 6 | null;
-    backlog?: number;
-    multipath?: boolean;
-    fastOpen?: boolean;
-    settings?: ConnectionSettings;
-  }): Listener {
-    const address = options.address ?? null;
-    const family = address === null ? (options.family ?? null) : address.length === 4 ? 4 : 6;
-    const clash = this.listeners.find(
-      (other) =>
-        other.port === options.port &&
-        (other.address === null || address === null || sameAddress(other.address, address)) &&
-        (other.family === null || family === null || other.family === family),
-    );
-    if (clash !== undefined) throw new StackError('ADDRESS_IN_USE', `port ${options.port} is in use by listener ${clash.id}; expected a free port`);
-    const listener: Listener = {
-      id: this.nextListenerId++,
-      port: options.port,
-      address,
-      family,
-      backlog: options.backlog ?? DEFAULT_BACKLOG,
-      multipath: options.multipath ?? this.mptcp.enabled,
-      fastOpen: options.fastOpen ?? false,
-      settings: options.settings ?? {},
-      pending: 0,
-    };
-    this.listeners.push(listener);
+  listen(options: ListenOptions): Listener {
+    const listener = this.listeners.add(options, this.mptcp.enabled);
     this.emit({
       type: 'listener-created',
       time: this.lastNow,
       listener: listener.id,
-      address: address === null ? null : formatAddress(address),
-      port: options.port,
+      address: listener.address === null ? null : formatAddress(listener.address),
+      port: listener.port,
     });
     return listener;
   }
 
   /** Stops listening; established connections stay. */
   unlisten(listener: Listener): void {
-    const index = this.listeners.indexOf(listener);
-    if (index < 0) return;
-    this.listeners.splice(index, 1);
+    if (!this.listeners.remove(listener)) return;
     this.emit({
       type: 'listener-closed',
       time: this.lastNow,
@@ -557,8 +509,8 @@ export class Host implements TcpContext {
   }
 
   accepted(connection: Connection, now: number): void {
-    const listener = this.listeners.find((other) => other.id === connection.listener);
-    if (listener !== undefined) listener.pending--;
+    const listener = this.listeners.byId(connection.listener);
+    if (listener !== null) listener.pending--;
     this.emit({ type: 'connection-accepted', time: now, connection: connection.id, listener: connection.listener, multipath: connection.mode === MODE.mptcp });
   }
 
@@ -570,8 +522,8 @@ export class Host implements TcpContext {
   released(connection: Connection): void {
     this.forgetToken(connection);
     if (!connection.active && !connection.wasOpen) {
-      const listener = this.listeners.find((other) => other.id === connection.listener);
-      if (listener !== undefined) listener.pending--;
+      const listener = this.listeners.byId(connection.listener);
+      if (listener !== null) listener.pending--;
     }
     this.connections.delete(connection.id);
   }
@@ -630,12 +582,7 @@ export class Host implements TcpContext {
   }
 
   listenerFor(local: Uint8Array, port: number): Listener | null {
-    const family = local.length === 4 ? 4 : 6;
-    return (
-      this.listeners.find(
-        (other) => other.port === port && (other.address === null || sameAddress(other.address, local)) && (other.family === null || other.family === family),
-      ) ?? null
-    );
+    return this.listeners.find(local, port);
   }
 
   nextConnection(): number {
