@@ -1,5 +1,6 @@
-// Node's own tests of net (test/parallel/test-net-*.js), fetched, not kept: run on node:net, on the kernel backend and on
-// the stack backend. node scripts/node-net-tests.mjs [FILTER] [--list] [--verbose]
+// Node's own tests of net (test/parallel/test-net-*.js), fetched, not kept: run on node:net, on the kernel backend, under the
+// preload and on the stack backend. With --http those of http, as they are and under the preload.
+// node scripts/node-net-tests.mjs [FILTER] [--http] [--list] [--verbose]
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -10,13 +11,15 @@ import { build, ensureModules, root } from './setup.mjs';
 const args = process.argv.slice(2);
 const filter = args.find((arg) => !arg.startsWith('--')) ?? '';
 const verbose = args.includes('--verbose');
+const http = args.includes('--http');
+const pattern = http ? /^test-http-.*\.m?js$/ : /^test-net-.*\.m?js$/;
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'subflow-node-tests');
 
 ensureModules();
 build();
 const folder = fetchTests();
 const files = readdirSync(folder)
-  .filter((name) => /^test-net-.*\.m?js$/.test(name) && name.includes(filter))
+  .filter((name) => pattern.test(name) && name.includes(filter))
   .sort();
 if (args.includes('--list')) {
   const covered = new Set();
@@ -33,6 +36,8 @@ const variants = [
   { name: 'preload', args: ['--import', pathToFileURL(join(root, 'packages/net/dist/preload.js')).href], env: {} },
   { name: 'stack', args: ['--import', replace], env: { SUBFLOW_TEST_BACKEND: 'stack' } },
 ];
+// http holds on to node:net's own classes: what it can be given is the preload.
+if (http) variants.splice(0, variants.length, ...variants.filter((one) => one.name === 'node:net' || one.name === 'preload'));
 const passed = variants.map(() => 0);
 const only = [];
 for (const file of files) {
@@ -79,7 +84,10 @@ function fetchTests() {
     spawnSync('apt-get', ['source', '--download-only', '-qq', 'nodejs'], { env, cwd: cache, stdio: 'ignore' });
     const archive = readdirSync(cache).find((name) => /^nodejs_.*orig\.tar\.xz$/.test(name));
     if (archive !== undefined)
-      spawnSync('tar', ['xf', archive, '--wildcards', '*/test/parallel/test-net-*', '*/test/common/*', '*/test/fixtures/*'], { cwd: cache, stdio: 'ignore' });
+      spawnSync('tar', ['xf', archive, '--wildcards', '*/test/parallel/test-net-*', '*/test/parallel/test-http-*', '*/test/common/*', '*/test/fixtures/*'], {
+        cwd: cache,
+        stdio: 'ignore',
+      });
   }
   const release = find();
   if (release === undefined) {

@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stripMultipath } from '@subflow/emulator';
 import type { PacketFilter } from '@subflow/emulator';
 import { Tun } from '@subflow/link';
-import { emulatedNetwork, HttpAgent, openStack } from '@subflow/net';
+import { connect, emulatedNetwork, HttpAgent, openStack } from '@subflow/net';
 import type { MultipathOptions } from '@subflow/net';
 import { startSite, Statistics, verdictOf } from '@subflow/web/site';
 import type { Site, Verdict } from '@subflow/web/site';
@@ -142,6 +142,27 @@ describe('the site on our stack', () => {
     site.close();
     network.stop();
   });
+});
+
+describe('slow clients', () => {
+  it('who sends its request drop by drop is cut off; others are served meanwhile', async () => {
+    const site = await new Promise<Site>((resolve) => {
+      startSite({ multipath: {}, listen: { port: 0, host: '127.0.0.1' }, store: null, observe: false, headTimeout: 300 }, resolve);
+    });
+    const { port } = site.server.address() as { port: number };
+    const started = performance.now();
+    const slow = connect({ port, host: '127.0.0.1' });
+    slow.on('error', () => undefined);
+    slow.resume();
+    slow.write('GET / HTTP/1.1\r\n');
+    const drip = setInterval(() => slow.write('X'), 50);
+    const closed = new Promise((resolve) => slow.once('close', resolve));
+    expect(await get(`http://127.0.0.1:${port}/json`, {})).toHaveProperty('headline');
+    await closed;
+    clearInterval(drip);
+    expect(performance.now() - started).toBeLessThan(5000);
+    site.close();
+  }, 20_000);
 });
 
 describe('statistics', () => {

@@ -5,10 +5,13 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   AccessList,
+  connect,
   connectThroughConverter,
   CONVERT_ERROR,
   convertMessage,
+  emulatedNetwork,
   isFault,
+  kernelBackend,
   messageLength,
   parseTarget,
   parseTlvs,
@@ -150,7 +153,6 @@ describe('forward', () => {
   it('carries Multipath TCP in and TCP out', async () => {
     const port = await target(echo);
     const proxy = await start({ accept: ['forward'], target: { host: '127.0.0.1', port }, from: {}, to: { service: 'none' } });
-    const { connect } = await import('@subflow/net');
     const socket = connect({ port: proxy.port, host: '127.0.0.1' });
     socket.end('over');
     let got = '';
@@ -159,6 +161,38 @@ describe('forward', () => {
     const record = await recordOf(proxy);
     expect(record.serverMultipath).toBe(false);
     expect(record.clientMultipath).toBe(socket.multipath === null ? null : true);
+  });
+
+  it('our stack terminates both versions in front of a TCP server', async () => {
+    const port = await target(echo);
+    const network = emulatedNetwork([
+      { name: 'wifi', link: { delay: 2000 } },
+      { name: 'lte', link: { delay: 4000 } },
+    ]);
+    open.push({ close: () => network.stop() });
+    const proxy = new ProxyServer({
+      accept: ['forward'],
+      target: { host: '127.0.0.1', port },
+      from: { backend: network.server },
+      to: { backend: kernelBackend, service: 'none' },
+      allow: ['192.0.2.0/24'],
+    });
+    const records: ProxyRecord[] = [];
+    proxy.on('record', (record) => records.push(record));
+    await new Promise<void>((resolve) => void proxy.listen({ port: 7000 }, resolve));
+    for (const version of [1, 0] as const) {
+      const socket = connect({ backend: network.client, host: network.addresses[0]!, port: 7000, versions: [version], allowHalfOpen: true });
+      socket.end('x'.repeat(200_000));
+      let got = 0;
+      for await (const chunk of socket) got += (chunk as Buffer).length;
+      expect([got, socket.multipath!.info()!.version]).toEqual([200_000, version]);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(records).toMatchObject([
+      { clientMultipath: true, serverMultipath: false, end: 'normal' },
+      { clientMultipath: true, serverMultipath: false, end: 'normal' },
+    ]);
+    proxy.close();
   });
 
   it('sends a PROXY header of version 2 that says who the client is', async () => {

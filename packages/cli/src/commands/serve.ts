@@ -23,6 +23,9 @@ ${BACKEND_HELP}
 
 Hidden files (.name) are not served. Ranges and ETags are answered. Ctrl-C ends it.`;
 
+/** Who sends a request drop by drop is not waited for. */
+const TIMEOUTS = { headersTimeout: 15_000, requestTimeout: 30_000 };
+
 interface Flags extends BackendFlags {
   port: string;
   host: string;
@@ -52,7 +55,10 @@ export function serveCommand(): Command {
         if (path === null || path.split('/').some((part) => part.startsWith('.'))) response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
         else files(request, response, () => missing(directory, path, response));
       };
-      const server = flags.cert === undefined ? createHttpServer(handle) : createHttpsServer({ cert: read(flags.cert), key: read(flags.key!) }, handle);
+      const server =
+        flags.cert === undefined
+          ? createHttpServer(TIMEOUTS, handle)
+          : createHttpsServer({ ...TIMEOUTS, cert: read(flags.cert), key: read(flags.key!) }, handle);
       const front = serve(server, { port: parsePort(flags.port, 0), host: flags.host }, openBackend(flags), () => {
         const { address, port } = front.address() as AddressInfo;
         process.stdout.write(`serving ${directory} on ${flags.cert === undefined ? 'http' : 'https'}://${endpoint(address, port)}/\n`);

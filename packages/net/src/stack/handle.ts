@@ -18,6 +18,8 @@ import { KeepAlive } from './keep-alive.ts';
 const { errno } = constants;
 /** How long a closed socket's connection may take to say goodbye before it is aborted; Linux's tcp_fin_timeout. */
 const ORPHAN_LIMIT = 60_000;
+/** How often a closed socket looks whether the peer has everything, milliseconds. */
+const SEND_WATCH = 10;
 
 const ERRNO_OF: Record<CloseReason, number> = {
   normal: 0,
@@ -63,6 +65,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
   private noDelay: boolean | null = null;
   private keepaliveIdle: number | null = null;
   private readonly waiting: Waiting[] = [];
+  private orphanTimer: NodeJS.Timeout | null = null;
+  private sendWatch: NodeJS.Timeout | null = null;
   private written = 0;
   private remoteEnd: { address: string; port: number } | null = null;
   private localEnd: { address: string; port: number } | null = null;
@@ -347,6 +351,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
     if (connection === null) return;
     this.lastInfo = connectionInfo(connection);
     this.backend.unregister(connection.id);
+    this.stopWatching();
     const status = ERRNO_OF[reason];
     const request = this.connecting;
     if (request !== null) {
@@ -386,10 +391,11 @@ export class StackHandle extends NativeStream implements SocketHandle {
       this.keepAlive.release();
     } else {
       if (this.waiting.length === 0) connection.shutdown(backend.now());
-      setTimeout(() => {
+      this.orphanTimer = setTimeout(() => {
         if (!connection.closed) connection.abort(backend.now());
         backend.kick();
-      }, ORPHAN_LIMIT).unref();
+      }, ORPHAN_LIMIT);
+      this.orphanTimer.unref();
     }
     backend.kick();
   }
@@ -398,22 +404,30 @@ export class StackHandle extends NativeStream implements SocketHandle {
   abandon(): void {
     this.referenced = false;
     this.keepAlive.release();
+    this.stopWatching();
   }
 
+  /** The kernel would go on sending after the process: here the process has to stay until the peer has everything. */
   private keepAliveUntilSent(): void {
     const { connection } = this;
-    if (connection === null || connection.closed || connection.finAcknowledged) {
+    const unsent = (): boolean => connection !== null && !connection.closed && (this.waiting.length > 0 || connection.dataUna < connection.sendBuffer.end);
+    if (!this.referenced || !unsent()) {
       this.keepAlive.release();
       return;
     }
-    if (this.referenced) this.keepAlive.hold();
-    // The kernel would go on sending after the process: here the process has to stay until the peer has everything.
-    const look = setInterval(() => {
-      if (!connection.closed && !connection.finAcknowledged && connection.dataUna < connection.sendBuffer.end) return;
+    this.keepAlive.hold();
+    this.sendWatch = setInterval(() => {
+      if (unsent()) return;
       this.keepAlive.release();
-      clearInterval(look);
-    }, 10);
-    look.unref();
+      this.stopWatching();
+    }, SEND_WATCH);
+    this.sendWatch.unref();
+  }
+
+  private stopWatching(): void {
+    if (this.orphanTimer !== null) clearTimeout(this.orphanTimer);
+    if (this.sendWatch !== null) clearInterval(this.sendWatch);
+    this.orphanTimer = this.sendWatch = null;
   }
 
   private orphanGotData(): void {

@@ -15,7 +15,6 @@ import type { Verdict } from './verdict.ts';
 /** Milliseconds between writes to the disk, and until a client must have said what it wants. */
 const FLUSH_INTERVAL = 5000;
 const HEAD_TIMEOUT = 10_000;
-const REQUEST_TIMEOUT = 20_000;
 const MOST_CONNECTIONS = 5000;
 
 export interface SiteOptions {
@@ -26,6 +25,8 @@ export interface SiteOptions {
   /** GeoIP country database (.mmdb). */
   geoip?: string;
   tls?: { cert: string; key: string };
+  /** Milliseconds in which a client must have said what it wants; default 10,000. */
+  headTimeout?: number;
   /** Look at SYNs by a packet socket, to tell where the option was lost. Default: where that is permitted. */
   observe?: boolean;
   onVisit?(visit: { address: string; verdict: Verdict }): void;
@@ -69,7 +70,8 @@ export function startSite(options: SiteOptions, listening: (site: Site) => void)
     else if (path === '/text' || !wantsHtml(request)) send(response, 200, 'text/plain', verdictText(verdict));
     else send(response, 200, 'text/html', verdictPage(verdict));
   };
-  const limits = { headersTimeout: HEAD_TIMEOUT, requestTimeout: REQUEST_TIMEOUT, keepAliveTimeout: 5000, connectionsCheckingInterval: 1000 };
+  const headersTimeout = options.headTimeout ?? HEAD_TIMEOUT;
+  const limits = { headersTimeout, requestTimeout: 2 * headersTimeout, keepAliveTimeout: 5000, connectionsCheckingInterval: Math.min(1000, headersTimeout) };
   const http: NodeServer = options.tls === undefined ? createHttpServer(limits, handle) : createHttpsServer({ ...limits, ...options.tls }, handle);
   // A visitor who breaks off is nobody's error.
   http.on('clientError', (_error, socket: { destroy(): void }) => socket.destroy());
