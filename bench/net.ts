@@ -7,7 +7,7 @@ import { median, row } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const RUNS = 7;
-const SIZE = 1_000_000_000;
+const SIZE = 2_000_000_000;
 const PORT = 9000;
 const TIMEOUT = 30_000;
 const peer = fileURLToPath(new URL('./net-peer.ts', import.meta.url));

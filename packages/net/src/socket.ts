@@ -247,17 +247,10 @@ Object.defineProperty(Socket.prototype, '_writeGeneric', {
     own._unrefTimer();
     const done = (status: number): void => callback(status === 0 ? undefined : systemError(status, 'write'));
     if (writev) writeAll(handle, data as readonly Chunk[], done);
-    else handle.enqueue(copyOf(data as string | Uint8Array, encoding), done);
+    else if (typeof data === 'string') handle.enqueue(Buffer.from(data, encoding), done);
+    else handle.enqueueCopy(data as Uint8Array, done);
   },
 });
-
-/** The stack keeps what it is given until it is acknowledged, the application may change it once it was written: a copy. */
-function copyOf(data: string | Uint8Array, encoding: BufferEncoding): Uint8Array {
-  if (typeof data === 'string') return Buffer.from(data, encoding);
-  const copy = Buffer.allocUnsafeSlow(data.length);
-  copy.set(data);
-  return copy;
-}
 
 interface Chunk {
   chunk: string | Uint8Array;
@@ -268,23 +261,22 @@ interface Chunk {
 const JOINED = 65536;
 
 function writeAll(handle: StackHandle, chunks: readonly Chunk[], done: (status: number) => void): void {
-  const pieces: Uint8Array[] = [];
-  let small: Uint8Array[] = [];
-  let size = 0;
-  const flush = (): void => {
-    if (small.length > 0) pieces.push(Buffer.concat(small, size));
-    small = [];
-    size = 0;
-  };
+  const groups: Uint8Array[][] = [];
+  let size = Number.POSITIVE_INFINITY;
   for (const { chunk, encoding } of chunks) {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk;
-    if (size + bytes.length > JOINED) flush();
-    small.push(bytes);
     size += bytes.length;
+    if (size > JOINED) {
+      groups.push([bytes]);
+      size = bytes.length;
+    } else groups.at(-1)!.push(bytes);
   }
-  flush();
-  // The first failure tells; the pieces after it fail alike.
-  pieces.forEach((bytes, i) => handle.enqueue(bytes, i === pieces.length - 1 ? done : () => undefined));
+  groups.forEach((group, i) => {
+    // The first failure tells; what comes after it fails alike.
+    const last = i === groups.length - 1 ? done : () => undefined;
+    if (group.length === 1) handle.enqueueCopy(group[0]!, last);
+    else handle.enqueue(Buffer.concat(group), last);
+  });
 }
 
 /** Makes one of our sockets out of one that node:net made around a handle of a backend. */

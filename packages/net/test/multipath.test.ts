@@ -1,4 +1,5 @@
 /** Facts, events and controls on the stack backend; Happy Eyeballs; both families together. */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as tlsConnect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -163,6 +164,47 @@ describe('facts on the stack backend', () => {
     expect(String((await answer)[0])).toBe('still there?');
     socket.destroy();
   });
+
+  it('memory of what was written is not used anew too early: lossy paths with checksums, one cut and restored', async () => {
+    const network = emulatedNetwork(
+      [
+        { name: 'wifi', link: { rate: 80e6, delay: 3000, loss: 0.01, queueTime: 50_000 } },
+        { name: 'lte', link: { rate: 60e6, delay: 9000, loss: 0.01, queueTime: 50_000 } },
+      ],
+      { mptcp: { checksum: true }, tcp: { congestion: 'bbr' } },
+    );
+    networks.push(network);
+    const size = 16_000_000;
+    const received = createHash('sha256');
+    const server = createServer({ backend: network.server }, (socket) => {
+      let count = 0;
+      socket.on('data', (chunk: Buffer) => {
+        received.update(chunk);
+        count += chunk.length;
+        if (count > 4_000_000 && count < 5_000_000) network.paths[0]!.cut();
+        if (count > 8_000_000) network.paths[0]!.restore();
+      });
+      socket.on('end', () => socket.end('done'));
+    });
+    server.listen(7000);
+    const socket = connect({ host: network.addresses[0]!, port: 7000, backend: network.client });
+    const sent = createHash('sha256');
+    const buffer = Buffer.alloc(100_000);
+    for (let i = 0; i < size / buffer.length; i++) {
+      // The application's buffer changes as soon as a write is done.
+      buffer.fill(i & 255);
+      buffer.writeUInt32LE(i);
+      sent.update(buffer);
+      await new Promise((resolve) => void socket.write(buffer, resolve));
+    }
+    socket.end();
+    const answer = await once(socket, 'data');
+    expect(String(answer[0])).toBe('done');
+    expect(received.digest('hex')).toBe(sent.digest('hex'));
+    for (const counters of [network.client.host.mptcpCounters, network.server.host.mptcpCounters])
+      expect([counters.DataCsumErr, counters.MPFailTx]).toEqual([0, 0]);
+    expect(socket.multipath!.info()!.subflows.length).toBeGreaterThan(0);
+  }, 60_000);
 
   it('TLS breaks with an error, not with a crash, when the transport is reset', async () => {
     const network = twoPaths();

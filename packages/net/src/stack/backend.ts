@@ -11,6 +11,7 @@ import type { AddressOut, SocketHandle } from '../node-internals.ts';
 import { StackHandle } from './handle.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { StackMultipath } from './multipath.ts';
+import { SendChunks } from './send-chunks.ts';
 import { checkSettings, connectionSettings, joinAlternative } from './settings.ts';
 
 const { errno } = constants;
@@ -30,6 +31,7 @@ export interface StackRunner {
 export class StackBackend implements Backend {
   readonly name = 'stack' as const;
   readonly host: Host;
+  readonly chunks = new SendChunks();
   /** Sees every event of the host, after sockets have. */
   onEvent: ((event: StackEvent, now: number) => void) | null = null;
   private readonly runner: StackRunner;

@@ -12,6 +12,7 @@ import type { MultipathSettings } from '../backend.ts';
 import { JSStream } from '../node-internals.ts';
 import type { AddressOut, JsStream, Request, SocketHandle } from '../node-internals.ts';
 import type { StackBackend } from './backend.ts';
+import { CHUNK } from './send-chunks.ts';
 import { connectOptions } from './settings.ts';
 import { KeepAlive } from './keep-alive.ts';
 
@@ -33,7 +34,15 @@ const ERRNO_OF: Record<CloseReason, number> = {
 
 interface Waiting {
   bytes: Uint8Array;
+  /** The pool's chunk that the bytes lie in; null: memory of their own. */
+  chunk: Uint8Array | null;
   done: (status: number) => void;
+}
+
+/** A chunk of the pool, and the data position after its bytes. */
+interface Lent {
+  chunk: Uint8Array;
+  end: number;
 }
 
 /** The owner that node:net notes on a handle. */
@@ -65,6 +74,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
   private noDelay: boolean | null = null;
   private keepaliveIdle: number | null = null;
   private readonly waiting: Waiting[] = [];
+  private lent: Lent[] = [];
+  private recycleAt = RECYCLE;
   private orphanTimer: NodeJS.Timeout | null = null;
   private sendWatch: NodeJS.Timeout | null = null;
   private written = 0;
@@ -209,6 +220,26 @@ export class StackHandle extends NativeStream implements SocketHandle {
 
   /** Queues bytes that nobody will change; `done` hears 0 once the connection has taken them, or a negative errno. */
   enqueue(bytes: Uint8Array, done: (status: number) => void): void {
+    this.queue(bytes, null, done);
+  }
+
+  /** As {@link enqueue}, of bytes that may change afterwards. */
+  enqueueCopy(bytes: Uint8Array, done: (status: number) => void): void {
+    if (bytes.length < WORTH_A_CHUNK) {
+      const copy = Buffer.allocUnsafe(bytes.length);
+      copy.set(bytes);
+      this.queue(copy, null, done);
+      return;
+    }
+    for (let at = 0; at < bytes.length; at += CHUNK) {
+      const chunk = this.backend.chunks.take();
+      const piece = at === 0 && bytes.length <= CHUNK ? bytes : bytes.subarray(at, at + CHUNK);
+      chunk.set(piece);
+      this.queue(piece.length === CHUNK ? chunk : chunk.subarray(0, piece.length), chunk, at + CHUNK >= bytes.length ? done : NOTHING);
+    }
+  }
+
+  private queue(bytes: Uint8Array, chunk: Uint8Array | null, done: (status: number) => void): void {
     const { connection } = this;
     if (this.closed) {
       done(-errno.EBADF);
@@ -219,7 +250,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
       return;
     }
     this.written += bytes.length;
-    this.waiting.push({ bytes, done });
+    this.waiting.push({ bytes, chunk, done });
     if (this.waiting.length === 1) this.drain();
     if (this.waiting.length > 0) this.holdOrNot();
   }
@@ -311,6 +342,20 @@ export class StackHandle extends NativeStream implements SocketHandle {
     request.oncomplete(0, this, request, true, true);
   }
 
+  /** Gives chunks back whose bytes nobody will send again. */
+  private recycle(connection: Connection): void {
+    const safe = connection.lowestReference;
+    let count = 0;
+    for (const { chunk, end } of this.lent) {
+      if (end > safe) break;
+      this.backend.chunks.give(chunk);
+      count++;
+    }
+    if (count > 0) this.lent.splice(0, count);
+    // Looking costs a walk over what is in flight: next when half as much again has been lent.
+    this.recycleAt = Math.max(RECYCLE, this.lent.length + RECYCLE);
+  }
+
   /** Hands over what has arrived, as long as it is wanted. */
   private deliver(): void {
     const { connection, backend } = this;
@@ -340,8 +385,10 @@ export class StackHandle extends NativeStream implements SocketHandle {
       while (next.bytes.length > PIECE && connection.write(next.bytes.subarray(0, PIECE), now)) next.bytes = next.bytes.subarray(PIECE);
       if (next.bytes.length > PIECE || (next.bytes.length > 0 && !connection.write(next.bytes, now))) break;
       this.waiting.shift();
+      if (next.chunk !== null) this.lent.push({ chunk: next.chunk, end: connection.sendBuffer.end });
       next.done(0);
     }
+    if (this.lent.length >= this.recycleAt) this.recycle(connection);
     if (this.closed && this.waiting.length === 0) connection.shutdown(now);
     this.backend.kick();
   }
@@ -352,6 +399,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
     this.lastInfo = connectionInfo(connection);
     this.backend.unregister(connection.id);
     this.stopWatching();
+    // Subflows that are still saying goodbye may send them again: left to the collector.
+    this.lent = [];
     const status = ERRNO_OF[reason];
     const request = this.connecting;
     if (request !== null) {
@@ -419,7 +468,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
     this.sendWatch = setInterval(() => {
       if (unsent()) return;
       this.keepAlive.release();
-      this.stopWatching();
+      if (this.sendWatch !== null) clearInterval(this.sendWatch);
+      this.sendWatch = null;
     }, SEND_WATCH);
     this.sendWatch.unref();
   }
@@ -443,6 +493,10 @@ export class StackHandle extends NativeStream implements SocketHandle {
   }
 }
 
+/** Smaller writes get memory of Node's own pool. */
+const WORTH_A_CHUNK = 16_384;
+/** Chunks lent until it is looked which are free again. */
+const RECYCLE = 16;
 /** Largest piece handed to the connection at once. */
 const PIECE = 65536;
 const EMPTY = new Uint8Array(0);

@@ -10,6 +10,12 @@ import { requireIp } from '../addresses.ts';
 import { StackBackend } from './backend.ts';
 import type { StackRunner } from './backend.ts';
 
+/**
+ * Linux's limit (tcp_wmem), bytes. More lets a sender on a fast path run ahead until the receiver's queue no longer fits
+ * its cache: 9 to 13 Gbit/s instead of 13 to 16 over TUN.
+ */
+const MAX_SEND_BUFFER = 4 << 20;
+
 /** One interface of a stack. */
 export interface StackInterface {
   name: string;
@@ -37,7 +43,12 @@ export interface StackOptions {
 
 /** A stack on devices of this machine. Without interfaces it reaches itself only (127.0.0.1, ::1). Throws {@link LinkError}. */
 export function openStack(options: StackOptions = {}): StackBackend {
-  const host = new Host({ entropy: systemEntropy, tcp: options.tcp ?? {}, mptcp: options.mptcp ?? {}, traceData: options.traceData ?? false });
+  const host = new Host({
+    entropy: systemEntropy,
+    tcp: { maxSendBuffer: MAX_SEND_BUFFER, ...options.tcp },
+    mptcp: options.mptcp ?? {},
+    traceData: options.traceData ?? false,
+  });
   const driver = new HostDriver(host);
   driver.unref();
   try {

@@ -26,7 +26,7 @@ import { abortConnection, afterShutdown, closeSubflow } from './close.ts';
 import { connectionDeadline, fireConnectionTimers } from './connection-timers.ts';
 import { openJoin } from './handshake.ts';
 import { noteConsumed } from './window.ts';
-import { wakeSenders } from './send.ts';
+import { lowestReference, wakeSenders } from './send.ts';
 import type { ReinjectionRange } from './reinjection.ts';
 
 /** How the connection works at present. */
@@ -216,6 +216,11 @@ export class Connection {
     if (this.writable <= 0) this.wantsWritable = true;
     wakeSenders(this, now);
     return true;
+  }
+
+  /** Written bytes before this data position (from 1) are never looked at again: their memory may be used anew. Looks through everything in flight. */
+  get lowestReference(): number {
+    return lowestReference(this);
   }
 
   /** The next bytes in place, or null. Valid until consumed. */

@@ -221,3 +221,19 @@ function growSendBuffer(connection: Connection): void {
   const wanted = Math.min(connection.host.tcp.maxSendBuffer, SEND_WINDOWS * windows);
   if (wanted > connection.sendLimit) connection.sendLimit = wanted;
 }
+
+/**
+ * The lowest data position that may still be sent: what is not acknowledged, and what a subflow keeps for its own
+ * retransmissions although the data arrived by another one. 0 after fallback, where records have no mappings.
+ */
+export function lowestReference(connection: Connection): number {
+  let lowest = connection.dataUna;
+  for (const { tcb } of connection.subflows) {
+    for (let record = tcb.head; record !== null; record = record.next) {
+      if (record.slices.length === 0) continue;
+      if (!(record.tag instanceof Mapping)) return 0;
+      if (record.tag.dataPosition < lowest) lowest = record.tag.dataPosition;
+    }
+  }
+  return lowest;
+}
