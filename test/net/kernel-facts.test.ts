@@ -82,3 +82,32 @@ describeSystem('facts and controls on the kernel backend', () => {
     expect(facts.codes).toEqual(['UNKNOWN_SCHEDULER', 'NOT_SUPPORTED', 'NO_SUCH_ADDRESS', 'NOT_SUPPORTED', 'NOT_SUPPORTED', 'UNKNOWN_CONGESTION']);
   });
 });
+
+describeSystem('connecting by name on the kernel backend', () => {
+  const peer = fileURLToPath(new URL('./by-name-peer.ts', import.meta.url));
+
+  it.each([
+    ['userspace', ['192.0.2.2', '192.0.2.6'], 0],
+    ['kernel', ['192.0.2.2'], 1],
+  ])(
+    'path manager %s: subflows to %j',
+    async (manager, expected, notes) => {
+      const world = new KernelWorld([{ name: 'wifi' }, { name: 'lte' }], { endpoints: false });
+      try {
+        world.client.sysctl('net.mptcp.path_manager', manager);
+        const echo = `require('net').createServer((s)=>{s.on('error',()=>0);s.pipe(s)}).listen(7000,'0.0.0.0',()=>console.log('up'))`;
+        const server = world.start('server', 'mptcpize', ['run', process.execPath, '-e', echo]);
+        await new Promise((resolve) => server.stdout!.once('data', resolve));
+        const result = await world.run('client', process.execPath, ['--import', 'tsx', peer, '7000', '192.0.2.2', '192.0.2.6']);
+        expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: '' });
+        const facts = JSON.parse(result.stdout) as { subflows: string[]; notes: string[] };
+        expect(facts.subflows.toSorted()).toEqual(expected);
+        // Where the kernel manages its paths itself it says so.
+        expect(facts.notes).toHaveLength(notes);
+      } finally {
+        world.remove();
+      }
+    },
+    30_000,
+  );
+});

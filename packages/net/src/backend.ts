@@ -49,8 +49,11 @@ export interface Backend {
    * expects them: a negative errno.
    */
   serverHandle(address: string | null, port: number, flags: number, settings: MultipathSettings): ServerHandle;
-  /** Facts and controls of a connected socket's handle; null when the handle is not this backend's. */
-  multipath(handle: SocketHandle): Multipath | null;
+  /**
+   * Facts and controls of a socket's handle; null when the handle is not this backend's. `before`: those the application
+   * has got already, when the socket was given another handle.
+   */
+  multipath(handle: SocketHandle, before?: Multipath | null): Multipath | null;
   /** Offers further addresses of the peer for subflows. Returns why it cannot, or null. */
   offer(handle: SocketHandle, alternatives: readonly Alternative[]): string | null;
 }

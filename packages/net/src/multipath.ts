@@ -79,6 +79,11 @@ export interface AddressOptions {
 }
 
 export abstract class Multipath extends EventEmitter<MultipathEvents> {
+  /** @internal The socket is connected: what could not be asked before can be now. */
+  connected(): void {
+    // Most backends hear of it themselves.
+  }
+
   /** A snapshot; null when the socket is not connected. After the end: the last one. */
   abstract info(): MultipathInfo | null;
   /** Changes the service type of the open connection. */

@@ -81,6 +81,7 @@ export class Socket extends NodeSocket {
     }
     // Unknown names are the caller's mistake and are told at once.
     if ('path' in options && options.path !== undefined) return super.connect(options as IpcNetConnectOpts, listener);
+    this.once('connect', () => own[kMultipath]?.connected());
     const tcp = options as TcpNetConnectOpts;
     const host = tcp.host ?? 'localhost';
     const oneAttempt = isIP(host) !== 0 || tcp.autoSelectFamily === false || (tcp.lookup !== undefined && typeof tcp.lookup !== 'function');
@@ -196,7 +197,11 @@ export class Socket extends NodeSocket {
       handle.close();
       return;
     }
+    const backend = hidden(this)[kBackend] ?? defaultBackend();
+    const facts = hidden(this)[kMultipath];
     replaceHandle(this, handle);
+    // Who has asked for the facts before is told of the winner.
+    if (facts !== null && facts !== undefined) backend.multipath(handle, facts);
     const connected = (request: Request): number => {
       setImmediate(() => request.oncomplete(0, handle, request, true, true));
       return 0;
@@ -205,7 +210,7 @@ export class Socket extends NodeSocket {
     const bound = (): number => 0;
     Object.assign(handle, { connect: connected, connect6: connected, bind: bound, bind6: bound });
     const alternatives: Alternative[] = others.map(({ address }) => ({ address, port }));
-    if (alternatives.length > 0) (hidden(this)[kBackend] ?? defaultBackend()).offer(handle, alternatives);
+    if (alternatives.length > 0) backend.offer(handle, alternatives);
   }
 }
 

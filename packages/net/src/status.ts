@@ -40,7 +40,9 @@ export interface StatusSnapshot {
   counters: Record<string, number>;
 }
 
-const DIRECTORY = process.env['SUBFLOW_RUNTIME_DIR'] ?? (process.getuid?.() === 0 ? '/run/subflow' : `/tmp/subflow-${process.getuid?.() ?? 0}`);
+const DIRECTORY =
+  process.env['SUBFLOW_RUNTIME_DIR'] ??
+  (process.getuid?.() === 0 ? '/run/subflow' : join(process.env['XDG_RUNTIME_DIR'] ?? `/tmp/subflow-${process.getuid?.() ?? 0}`, 'subflow'));
 const SOCKET_NAME = /^stack-(\d+)\.sock$/;
 const ANSWER_LIMIT = 64 << 20;
 

@@ -305,10 +305,17 @@ describe('Happy Eyeballs (RFC 8305)', () => {
     };
     // The server announces nothing: what is joined is known by name alone.
     for (const endpoint of [...network.server.host.endpoints]) network.server.host.removeEndpoint(endpoint.id, network.server.now());
-    const socket = await connected(network, { host: 'server.example', lookup });
+    const socket = connect({ host: 'server.example', port: 7000, backend: network.client, lookup: lookup as never });
+    // Asked for before there was anything to tell: it speaks of the winner later.
+    const joined: string[] = [];
+    socket.multipath!.on('subflow-established', ({ remote }) => joined.push(remote));
+    await once(socket, 'connect');
+    socket.write('hello');
+    await once(socket, 'data');
     expect(socket.remoteFamily).toBe('IPv6');
     await until(() => socket.multipath!.info()!.subflows.filter((one) => one.state === 'ESTABLISHED').length === 2);
     expect(socket.multipath!.info()!.subflows.map((one) => one.remoteAddress)).toEqual(network.addresses);
+    await until(() => joined.includes('192.0.2.6:7000'));
     socket.destroy();
   });
 });

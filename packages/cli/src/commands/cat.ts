@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { Command } from 'commander';
 import { connect, createServer } from '@subflow/net';
 import type { Socket } from '@subflow/net';
-import { UsageError } from '../errors.ts';
+import { fail, UsageError } from '../errors.ts';
 import { BACKEND_HELP, openBackend, parsePort, withBackend } from '../network/backend-options.ts';
 import type { BackendFlags } from '../network/backend-options.ts';
 import { narrate, summary } from '../network/facts.ts';
@@ -90,9 +90,4 @@ function closeStdout(): void {
   closeSync(1);
   // The number stays taken, so that no socket gets it.
   openSync('/dev/null', 'w');
-}
-
-function fail(error: NodeJS.ErrnoException): void {
-  process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-  process.exit(1);
 }

@@ -1,7 +1,7 @@
 /** `subflow iperf`: throughput, with a line for each subflow. */
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
-import { UsageError } from '../errors.ts';
+import { fail, UsageError } from '../errors.ts';
 import { iperfClient } from '../iperf/client.ts';
 import { LONGEST_TEST, MOST_CONNECTIONS } from '../iperf/protocol.ts';
 import type { Interval } from '../iperf/protocol.ts';
@@ -54,10 +54,7 @@ export function iperfCommand(): Command {
       const port = parsePort(flags.port, flags.server ? 0 : 1);
       if (flags.server) {
         const server = iperfServer(multipath, (line) => process.stdout.write(`${line}\n`));
-        server.on('error', (error: NodeJS.ErrnoException) => {
-          process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-          process.exit(1);
-        });
+        server.on('error', fail);
         server.listen({ port, host: flags.bind! }, () => {
           const { address, port: bound } = server.address() as AddressInfo;
           process.stdout.write(`listening on ${endpoint(address, bound)}\n`);

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { kernelMptcpObstacle } from '@subflow/link';
 import { kernelSnapshot, stackSnapshots } from '@subflow/net';
 import type { StatusSnapshot } from '@subflow/net';
-import { UsageError } from '../errors.ts';
+import { fail, UsageError } from '../errors.ts';
 import { serveMetrics } from '../monitor/prometheus.ts';
 import { RateMeter } from '../monitor/rates.ts';
 import type { View } from '../monitor/rates.ts';
@@ -53,10 +53,7 @@ export function monitorCommand(): Command {
         const server = serveMetrics(port, flags.bind, look, () =>
           process.stdout.write(`metrics on http://${flags.bind}:${(server.address() as { port: number }).port}/metrics\n`),
         );
-        server.on('error', (error: NodeJS.ErrnoException) => {
-          process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-          process.exit(1);
-        });
+        server.on('error', fail);
         return;
       }
       const interfaces = flags.interfaces?.split(',') ?? null;

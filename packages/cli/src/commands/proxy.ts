@@ -1,13 +1,12 @@
 /** `subflow proxy`: Multipath TCP for programs and machines that cannot, in either direction. */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command, Option } from 'commander';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { CONVERT_PORT, parseTarget, ProxyServer } from '@subflow/net';
 import type { MultipathOptions, ProxyProtocol, ProxyRecord } from '@subflow/net';
-import { UsageError } from '../errors.ts';
+import { fail, readText, UsageError } from '../errors.ts';
 import { BACKEND_HELP, openBackend, parsePort, withBackend } from '../network/backend-options.ts';
 import type { BackendFlags } from '../network/backend-options.ts';
 import { endpoint } from '../network/facts.ts';
@@ -124,10 +123,7 @@ function run(flags: Flags): void {
       idle: seconds('--idle-timeout', flags.idleTimeout),
     },
   });
-  proxy.on('error', (error) => {
-    process.stderr.write(`${(error as NodeJS.ErrnoException).code ?? 'FAILED'}: ${error.message}\n`);
-    process.exit(1);
-  });
+  proxy.on('error', fail);
   proxy.on('record', (record) => {
     if (!flags.quiet) process.stdout.write(flags.json ? `${JSON.stringify(record)}\n` : line(record));
   });
@@ -196,10 +192,7 @@ function serveProxyMetrics(proxy: ProxyServer, port: number): void {
     for (const [end, value] of proxy.counters.ends) ends.inc({ end }, value);
     void registry.metrics().then((text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text));
   });
-  server.on('error', (error: NodeJS.ErrnoException) => {
-    process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-    process.exit(1);
-  });
+  server.on('error', fail);
   server.listen(port, '127.0.0.1', () => process.stdout.write(`metrics on http://127.0.0.1:${(server.address() as AddressInfo).port}/metrics\n`));
 }
 
@@ -243,12 +236,7 @@ function count(flag: string, text: string): number {
 }
 
 function readUsers(file: string): Record<string, string> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError('FILE_NOT_READ', `${file}: ${(error as Error).message}`);
-  }
+  const text = readText(file);
   const users: Record<string, string> = {};
   text.split('\n').forEach((row, i) => {
     if (row.trim() === '' || row.startsWith('#')) return;

@@ -1,5 +1,5 @@
 /** `subflow serve DIR`: static files over Multipath TCP. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
@@ -8,7 +8,7 @@ import { join, normalize } from 'node:path';
 import { Command } from 'commander';
 import sirv from 'sirv';
 import { multipathOf, serve } from '@subflow/net';
-import { UsageError } from '../errors.ts';
+import { fail, readText, UsageError } from '../errors.ts';
 import { BACKEND_HELP, openBackend, parsePort, withBackend } from '../network/backend-options.ts';
 import type { BackendFlags } from '../network/backend-options.ts';
 import { endpoint, summary } from '../network/facts.ts';
@@ -58,15 +58,12 @@ export function serveCommand(): Command {
       const server =
         flags.cert === undefined
           ? createHttpServer(TIMEOUTS, handle)
-          : createHttpsServer({ ...TIMEOUTS, cert: read(flags.cert), key: read(flags.key!) }, handle);
+          : createHttpsServer({ ...TIMEOUTS, cert: readText(flags.cert), key: readText(flags.key!) }, handle);
       const front = serve(server, { port: parsePort(flags.port, 0), host: flags.host }, openBackend(flags), () => {
         const { address, port } = front.address() as AddressInfo;
         process.stdout.write(`serving ${directory} on ${flags.cert === undefined ? 'http' : 'https'}://${endpoint(address, port)}/\n`);
       });
-      server.on('error', (error: NodeJS.ErrnoException) => {
-        process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-        process.exit(1);
-      });
+      server.on('error', fail);
     });
 }
 
@@ -102,13 +99,5 @@ function isDirectory(path: string): boolean {
     return statSync(path).isDirectory();
   } catch {
     return false;
-  }
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError('FILE_NOT_READ', `${file}: ${(error as Error).message}`);
   }
 }

@@ -1,9 +1,8 @@
 /** `subflow site`: "Am I using Multipath TCP?" */
-import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
 import { startSite } from '@subflow/web/site';
-import { UsageError } from '../errors.ts';
+import { fail, readText, UsageError } from '../errors.ts';
 import { BACKEND_HELP, openBackend, parsePort, withBackend } from '../network/backend-options.ts';
 import type { BackendFlags } from '../network/backend-options.ts';
 import { endpoint } from '../network/facts.ts';
@@ -51,7 +50,7 @@ export function siteCommand(): Command {
           store: flags.store ?? null,
           observe: flags.observe && flags.backend === 'kernel',
           ...(flags.geoip === undefined ? {} : { geoip: flags.geoip }),
-          ...(flags.cert === undefined ? {} : { tls: { cert: read(flags.cert), key: read(flags.key!) } }),
+          ...(flags.cert === undefined ? {} : { tls: { cert: readText(flags.cert), key: readText(flags.key!) } }),
           onVisit: ({ verdict }) =>
             process.stdout.write(
               flags.json
@@ -65,10 +64,7 @@ export function siteCommand(): Command {
           if (blind !== null && flags.observe && flags.backend === 'kernel') process.stderr.write(`SYNs are not looked at: ${blind}\n`);
         },
       );
-      site.server.on('error', (error: NodeJS.ErrnoException) => {
-        process.stderr.write(`${error.code ?? 'FAILED'}: ${error.message}\n`);
-        process.exit(1);
-      });
+      site.server.on('error', fail);
       for (const signal of ['SIGINT', 'SIGTERM'] as const) {
         process.on(signal, () => {
           site.close();
@@ -76,12 +72,4 @@ export function siteCommand(): Command {
         });
       }
     });
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError('FILE_NOT_READ', `${file}: ${(error as Error).message}`);
-  }
 }

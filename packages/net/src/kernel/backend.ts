@@ -7,10 +7,14 @@ import type { Multipath } from '../multipath.ts';
 import { TCP, tcpConstants } from '../node-internals.ts';
 import type { SocketHandle, TcpHandle } from '../node-internals.ts';
 import { kernelState, preferMultipath } from './handle.ts';
-import { KernelMultipath, offerToKernel } from './multipath.ts';
+import { KernelMultipath, NOT_YET, offerToKernel } from './multipath.ts';
 
 const facts = new WeakMap<object, KernelMultipath>();
 const wanted = new WeakMap<object, MultipathSettings>();
+
+/** The first wait for a connection to be fully established, doubled each time, and the last, milliseconds. */
+const OFFER_FIRST = 25;
+const OFFER_LONGEST = 10_000;
 
 class KernelBackend implements Backend {
   readonly name = 'kernel' as const;
@@ -39,19 +43,27 @@ class KernelBackend implements Backend {
     return handle;
   }
 
-  multipath(handle: SocketHandle): Multipath | null {
+  multipath(handle: SocketHandle, before: Multipath | null = null): Multipath | null {
     if (!(handle instanceof TCP)) return null;
     let known = facts.get(handle);
     if (known === undefined) {
-      known = new KernelMultipath(handle, wanted.get(handle) ?? {});
+      if (before instanceof KernelMultipath) {
+        known = before;
+        known.attach(handle);
+      } else known = new KernelMultipath(handle, wanted.get(handle) ?? {});
       facts.set(handle, known);
     }
     return known;
   }
 
   offer(handle: SocketHandle, alternatives: readonly Alternative[]): string | null {
+    return this.offerAgain(handle, alternatives, OFFER_FIRST);
+  }
+
+  private offerAgain(handle: SocketHandle, alternatives: readonly Alternative[], wait: number): string | null {
     const why = offerToKernel(handle.fd, alternatives);
-    if (why !== null) kernelState(handle)?.notes.push(why);
+    if (why === NOT_YET && wait <= OFFER_LONGEST) setTimeout(() => handle.fd >= 0 && this.offerAgain(handle, alternatives, 2 * wait), wait).unref();
+    else if (why !== null) kernelState(handle)?.notes.push(why);
     return why;
   }
 }

@@ -1,10 +1,10 @@
 /** Facts and controls of a kernel socket. What the kernel manages per namespace, not per connection, says so. */
 import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
+import { constants, networkInterfaces } from 'node:os';
 import { ENDPOINT_FLAG, LinkError, MptcpNetlink, readMptcpInfo, readSubflows, readTcpInfo, subflowDiagnosis } from '@subflow/link';
 import type { KernelEvent, KernelSubflow } from '@subflow/link';
-import { sameAddress } from '@subflow/wire';
+import { inPrefix, sameAddress } from '@subflow/wire';
 import type { CongestionFactory, SchedulerFactory, ServiceType } from '@subflow/stack';
 import { endpointText, parseIp, requireIp } from '../addresses.ts';
 import { checkService } from '../backend.ts';
@@ -21,7 +21,7 @@ import { kernelState } from './handle.ts';
 const LOOK_INTERVAL = 200;
 
 export class KernelMultipath extends Multipath {
-  private readonly handle: TcpHandle;
+  private handle!: TcpHandle;
   private service: ServiceType | null;
   private last: MultipathInfo | null = null;
   private stopHearing: (() => void) | null = null;
@@ -29,25 +29,38 @@ export class KernelMultipath extends Multipath {
 
   constructor(handle: TcpHandle, settings: MultipathSettings) {
     super();
-    this.handle = handle;
     this.service = settings.service ?? null;
     if (this.service === 'interactive' || this.service === 'handover') {
       this.notes.push(`service type ${this.service}: the kernel has one scheduler for all connections; endpoints marked backup are what handover has there`);
     }
     (this as unknown as EventEmitter).on('newListener', () => this.hear());
+    this.attach(handle);
+  }
+
+  /** Speaks of this handle from now on. */
+  attach(handle: TcpHandle): void {
+    this.handle = handle;
     // The descriptor is gone after the end: the last look is kept for who asks then.
     const close = handle.close.bind(handle);
     const reset = handle.reset.bind(handle);
+    const ended = (): void => {
+      if (this.handle === handle) this.ended();
+    };
     Object.assign(handle, {
       close: (callback?: () => void) => {
-        this.ended();
+        ended();
         close(callback);
       },
       reset: (callback?: () => void) => {
-        this.ended();
+        ended();
         return reset(callback);
       },
     });
+  }
+
+  override connected(): void {
+    // One name is our own: the listener that waits for listeners.
+    if (this.eventNames().length > 1) this.hear();
   }
 
   info(): MultipathInfo | null {
@@ -293,22 +306,30 @@ export function offerToKernel(fd: number, alternatives: readonly Alternative[]):
       let id = 1;
       for (const { address, port } of alternatives) {
         const remote = parseIp(address);
-        const local = remote === null ? null : sourceFor(remote.length === 4 ? 'IPv4' : 'IPv6');
+        const local = remote === null ? null : sourceFor(remote);
         if (remote !== null && local !== null) netlink.createSubflow(token, local, id++, remote, port);
       }
     });
     return null;
   } catch (error) {
-    return `other addresses of the peer are left unused: ${(error as Error).message}`;
+    return (error as { errno?: number }).errno === constants.errno.ENOTCONN
+      ? NOT_YET
+      : `other addresses of the peer are left unused: ${(error as Error).message}`;
   }
 }
 
-function sourceFor(family: 'IPv4' | 'IPv6'): Uint8Array | null {
-  for (const addresses of Object.values(networkInterfaces())) {
-    const found = addresses?.find((one) => !one.internal && one.family === family && !one.address.startsWith('fe80'));
-    if (found !== undefined) return parseIp(found.address);
-  }
-  return null;
+/** The connection may have no further subflows before the peer has acknowledged data (RFC 8684 §3.1). */
+export const NOT_YET = 'other addresses of the peer wait until the connection is fully established';
+
+/** An address of ours to reach a peer from: of the same network where there is one, else the first that goes out. */
+function sourceFor(remote: Uint8Array): Uint8Array | null {
+  const family = remote.length === 4 ? 'IPv4' : 'IPv6';
+  const own = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter((one) => !one.internal && one.family === family && !one.address.startsWith('fe80'));
+  const near = own.find((one) => one.cidr !== null && inPrefix(remote, parseIp(one.address)!, Number(one.cidr.split('/')[1])));
+  const chosen = near ?? own[0];
+  return chosen === undefined ? null : parseIp(chosen.address);
 }
 
 function withNetlink<T>(use: (netlink: MptcpNetlink) => T): T {

@@ -56,11 +56,14 @@ export class StackBackend implements Backend {
     return new StackServerHandle(this, address, port, (flags & tcpConstants.UV_TCP_IPV6ONLY) !== 0, settings);
   }
 
-  multipath(handle: SocketHandle): Multipath | null {
+  multipath(handle: SocketHandle, before: Multipath | null = null): Multipath | null {
     if (!(handle instanceof StackHandle)) return null;
     let facts = this.facts.get(handle);
     if (facts === undefined) {
-      facts = new StackMultipath(handle);
+      if (before instanceof StackMultipath) {
+        facts = before;
+        facts.attach(handle);
+      } else facts = new StackMultipath(handle);
       this.facts.set(handle, facts);
     }
     return facts;

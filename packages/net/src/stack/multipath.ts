@@ -10,10 +10,15 @@ import type { StackHandle } from './handle.ts';
 import { checkSettings, schedulerFactory } from './settings.ts';
 
 export class StackMultipath extends Multipath {
-  private readonly handle: StackHandle;
+  private handle!: StackHandle;
 
   constructor(handle: StackHandle) {
     super();
+    this.attach(handle);
+  }
+
+  /** Speaks of this handle from now on. */
+  attach(handle: StackHandle): void {
     this.handle = handle;
     handle.listener = (event) => this.tell(event);
   }
