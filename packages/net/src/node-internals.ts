@@ -1,6 +1,6 @@
 /**
  * The parts of Node that node:net is made of and that have no public name: the native TCP handle, and the native stream
- * that JavaScript feeds. Everything that depends on them is in this file; the shapes are those of Node 20 to 24.
+ * that JavaScript feeds. Everything that depends on them is in this file; the shapes are those of Node 20.
  */
 import { Socket } from 'node:net';
 import { NetError } from './errors.ts';
@@ -77,7 +77,7 @@ export function replaceHandle(socket: Socket, handle: SocketHandle): void {
   const before = handleOf(socket) as (SocketHandle & Record<symbol, unknown>) | null;
   const owner = before === null ? undefined : Object.getOwnPropertySymbols(before).find((symbol) => symbol.description === 'owner_symbol');
   if (before === null || owner === undefined)
-    throw new NetError('NODE_INTERNALS', `Node ${process.versions.node} keeps the owner of a handle elsewhere; expected Node 20 to 24`);
+    throw new NetError('NODE_INTERNALS', `Node ${process.versions.node} keeps the owner of a handle elsewhere; expected Node 20`);
   (handle as SocketHandle & Record<symbol, unknown>)[owner] = before[owner];
   handle.onread = before.onread;
   // The buffer of the option `onread` of `connect`.

@@ -12,7 +12,7 @@ import { defaultBackend } from './default-backend.ts';
 import { race } from './happy-eyeballs.ts';
 import type { Attempt, Candidate, Race } from './happy-eyeballs.ts';
 import type { Multipath } from './multipath.ts';
-import { handleOf, replaceHandle, TCP, TCPConnectWrap } from './node-internals.ts';
+import { replaceHandle, TCP, TCPConnectWrap } from './node-internals.ts';
 import type { Request, SocketHandle } from './node-internals.ts';
 import { StackHandle, systemError } from './stack/handle.ts';
 
@@ -346,5 +346,3 @@ function normalize(args: readonly unknown[]): [ConnectOptions, (() => void) | un
   if (typeof first === 'string' && !/^\d+$/.test(first)) return [{ path: first }, listener];
   return [{ port: first as number, ...(typeof second === 'string' ? { host: second } : {}) }, listener];
 }
-
-export { handleOf };

@@ -47,7 +47,7 @@ interface Lent {
 
 /** The owner that node:net notes on a handle. */
 interface Owner {
-  destroy(error: Error): void;
+  destroy(error?: Error): void;
   listenerCount(event: string): number;
 }
 
@@ -352,8 +352,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
       count++;
     }
     if (count > 0) this.lent.splice(0, count);
-    // Looking costs a walk over what is in flight: next when half as much again has been lent.
-    this.recycleAt = Math.max(RECYCLE, this.lent.length + RECYCLE);
+    // Looking costs a walk over what is in flight: not again before some more have been lent.
+    this.recycleAt = this.lent.length + RECYCLE;
   }
 
   /** Hands over what has arrived, as long as it is wanted. */
@@ -382,8 +382,8 @@ export class StackHandle extends NativeStream implements SocketHandle {
     const now = this.backend.now();
     for (let next = this.waiting[0]; next !== undefined; next = this.waiting[0]) {
       // The connection takes a write whole while it has any room: in pieces, its limit means something.
-      while (next.bytes.length > PIECE && connection.write(next.bytes.subarray(0, PIECE), now)) next.bytes = next.bytes.subarray(PIECE);
-      if (next.bytes.length > PIECE || (next.bytes.length > 0 && !connection.write(next.bytes, now))) break;
+      while (next.bytes.length > CHUNK && connection.write(next.bytes.subarray(0, CHUNK), now)) next.bytes = next.bytes.subarray(CHUNK);
+      if (next.bytes.length > CHUNK || (next.bytes.length > 0 && !connection.write(next.bytes, now))) break;
       this.waiting.shift();
       if (next.chunk !== null) this.lent.push({ chunk: next.chunk, end: connection.sendBuffer.end });
       next.done(0);
@@ -426,7 +426,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
     if (owner === null) return;
     const error = systemError(status, 'read');
     // Under TLS nobody listens to this socket: its end is what the one above notices.
-    if (owner.listenerCount('error') === 0 && owner.listenerCount('data') === 0 && owner.listenerCount('close') > 0) owner.destroy(null as unknown as Error);
+    if (owner.listenerCount('error') === 0 && owner.listenerCount('data') === 0 && owner.listenerCount('close') > 0) owner.destroy();
     else owner.destroy(error);
   }
 
@@ -497,8 +497,6 @@ export class StackHandle extends NativeStream implements SocketHandle {
 const WORTH_A_CHUNK = 16_384;
 /** Chunks lent until it is looked which are free again. */
 const RECYCLE = 16;
-/** Largest piece handed to the connection at once. */
-const PIECE = 65536;
 const EMPTY = new Uint8Array(0);
 const NOTHING = (): void => undefined;
 
