@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { kernelServer, removeLeftovers } from '@subflow/link';
 import { Host } from '@subflow/stack';
-import { isMalformed, parseAddress, readPcapng } from '@subflow/wire';
+import { isMalformed, parseAddress, readCapture } from '@subflow/wire';
 import { describeSystem } from '../interop/require-system.ts';
 import { tsharkOpinion } from '../interop/tshark.ts';
 
@@ -52,7 +52,7 @@ describe('subflow demo, emulated', () => {
     expect(result.code).toBe(0);
     expect(readdirSync(join(directory, 'out')).toSorted()).toEqual(['events.jsonl', 'lte.pcapng', 'plot.svg', 'summary.json', 'wifi.pcapng']);
     for (const line of readFileSync(join(directory, 'out/events.jsonl'), 'utf8').trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('type');
-    const capture = readPcapng(readFileSync(join(directory, 'out/wifi.pcapng')));
+    const capture = readCapture(readFileSync(join(directory, 'out/wifi.pcapng')));
     if (isMalformed(capture)) throw new Error(capture.reason);
     expect(capture.frames.length).toBeGreaterThan(500);
     expect(readFileSync(join(directory, 'out/plot.svg'), 'utf8')).toMatch(/^<svg[^>]*>[\s\S]*<\/svg>\n$/);

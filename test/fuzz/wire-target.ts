@@ -6,6 +6,8 @@ export type Target = (bytes: Uint8Array, length: number) => void;
 
 export function wireTarget({ wire }: Instrumented): Target {
   const segment = new wire.Segment();
+  const layers = new wire.Layers();
+  const LINK_TYPES = Object.values(wire.LINKTYPE);
   return (buffer, length) => {
     const bytes = buffer.subarray(0, length);
     const view = new DataView(buffer.buffer, buffer.byteOffset, length);
@@ -13,10 +15,10 @@ export function wireTarget({ wire }: Instrumented): Target {
     // The first byte chooses a second reader as well, so that each gets its share of time.
     switch (length === 0 ? 0 : bytes[length - 1]! & 7) {
       case 0:
-        wire.readPcap(bytes);
+        wire.readCapture(bytes);
         return;
       case 1:
-        wire.readPcapng(bytes);
+        wire.walkFrame(view, bytes, 0, length, length + (length === 0 ? 0 : bytes[0]!), LINK_TYPES[length % LINK_TYPES.length]!, layers);
         return;
       case 2:
         if (length > 4) wire.parseMptcpOption(view, 0, Math.min(length, Math.max(2, bytes[1]!)));

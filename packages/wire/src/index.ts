@@ -12,4 +12,6 @@ export * from './segmentation.ts';
 export * from './packet.ts';
 export * from './link-layer.ts';
 export * from './pcap.ts';
-export * from './pcapng.ts';
+export { isPcapng, pcapngInterface, pcapngPacket, pcapngSection } from './pcapng.ts';
+export * from './capture-reader.ts';
+export * from './layers.ts';

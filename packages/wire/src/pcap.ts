@@ -1,5 +1,5 @@
 /** The classic capture format (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds. */
-import { Malformed } from './malformed.ts';
+import type { Malformed } from './malformed.ts';
 
 /** One captured frame. Time is split so that nanoseconds stay exact. */
 export interface CapturedFrame {
@@ -35,7 +35,9 @@ export interface Capture {
 
 const MAGIC_MICRO = 0xa1b2c3d4;
 const MAGIC_NANO = 0xa1b23c4d;
-const FILE_HEADER = 24;
+/** Alexey Kuznetsov's patch: interface and protocol in each record. */
+const MAGIC_PATCHED = 0xa1b2cd34;
+export const FILE_HEADER = 24;
 const RECORD_HEADER = 16;
 /** No sane frame is larger; a larger length is damage, not a reason to allocate. */
 export const MAX_FRAME = 0x400000;
@@ -63,53 +65,31 @@ export function pcapRecord(frame: Pick<CapturedFrame, 'seconds' | 'nanoseconds' 
   return out;
 }
 
-/** Whether `bytes` begin like a pcap file. */
-export function isPcap(bytes: Uint8Array): boolean {
-  if (bytes.length < 4) return false;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, 4);
-  return [view.getUint32(0), view.getUint32(0, true)].some((magic) => magic === MAGIC_MICRO || magic === MAGIC_NANO);
+/** How the records of a file are to be read. */
+export interface PcapFormat {
+  little: boolean;
+  nano: boolean;
+  /** Bytes before each frame: 16, or 24 in files of a patched libpcap of old. */
+  recordHeader: number;
+  /** Both 0 while the whole header is not there yet. */
+  linkType: number;
+  snapLength: number;
 }
 
-/** Reads a whole pcap file; a damaged one gives everything up to the damage. */
-export function readPcap(bytes: Uint8Array): Capture | Malformed {
-  if (bytes.length < FILE_HEADER) return new Malformed('TRUNCATED', 0, `pcap header needs 24 bytes, found ${bytes.length}`);
-  if (!isPcap(bytes)) return new Malformed('BAD_MAGIC', 0, 'not a pcap file: unknown magic number');
+/** What a file header says; null when it is not one of pcap. */
+export function pcapFormat(bytes: Uint8Array): PcapFormat | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const bigMagic = view.getUint32(0);
-  const little = bigMagic !== MAGIC_MICRO && bigMagic !== MAGIC_NANO;
-  const nano = view.getUint32(0, little) === MAGIC_NANO;
-  const linkType = view.getUint32(20, little) & 0xffff;
-  const capture: Capture = {
-    interfaces: [{ linkType, snapLength: view.getUint32(16, little), name: null, unitsPerSecond: nano ? 1e9 : 1e6 }],
-    frames: [],
-    damage: null,
-  };
-  let at = FILE_HEADER;
-  while (at < bytes.length) {
-    if (at + RECORD_HEADER > bytes.length) {
-      capture.damage = new Malformed('TRUNCATED', at, 'record header is cut');
-      break;
-    }
-    const length = view.getUint32(at + 8, little);
-    if (length > MAX_FRAME) {
-      capture.damage = new Malformed('BAD_LENGTH', at + 8, `record of ${length} bytes`);
-      break;
-    }
-    if (at + RECORD_HEADER + length > bytes.length) {
-      capture.damage = new Malformed('TRUNCATED', at, `record of ${length} bytes is cut`);
-      break;
-    }
-    const fraction = view.getUint32(at + 4, little);
-    capture.frames.push({
-      seconds: view.getUint32(at, little),
-      nanoseconds: nano ? fraction : fraction * 1000,
-      originalLength: view.getUint32(at + 12, little),
-      bytes: bytes.slice(at + RECORD_HEADER, at + RECORD_HEADER + length),
-      linkType,
-      interface: 0,
-      comment: null,
-    });
-    at += RECORD_HEADER + length;
+  for (const little of [true, false]) {
+    const magic = view.getUint32(0, little);
+    if (magic !== MAGIC_MICRO && magic !== MAGIC_NANO && magic !== MAGIC_PATCHED) continue;
+    const whole = bytes.length >= FILE_HEADER;
+    return {
+      little,
+      nano: magic === MAGIC_NANO,
+      recordHeader: magic === MAGIC_PATCHED ? 24 : RECORD_HEADER,
+      linkType: whole ? view.getUint32(20, little) & 0xffff : 0,
+      snapLength: whole ? view.getUint32(16, little) : 0,
+    };
   }
-  return capture;
+  return null;
 }

@@ -1,11 +1,9 @@
 /** The pcapng format (draft-ietf-opsawg-pcapng): sections, interfaces, enhanced and simple packets, comments. */
-import { Malformed } from './malformed.ts';
-import { MAX_FRAME } from './pcap.ts';
-import type { Capture, CapturedFrame, CaptureInterface } from './pcap.ts';
+import type { CapturedFrame } from './pcap.ts';
 
-const BLOCK = { section: 0x0a0d0d0a, interface: 1, simple: 3, enhanced: 6 } as const;
-const BYTE_ORDER = 0x1a2b3c4d;
-const OPT = { end: 0, comment: 1, ifName: 2, userApplication: 4, tsResolution: 9 } as const;
+export const BLOCK = { section: 0x0a0d0d0a, interface: 1, obsolete: 2, simple: 3, enhanced: 6 } as const;
+export const BYTE_ORDER = 0x1a2b3c4d;
+export const OPT = { end: 0, comment: 1, ifName: 2, userApplication: 4, tsResolution: 9, tsOffset: 14 } as const;
 
 /** Section header block, little endian. */
 export function pcapngSection(application = 'subflow', comment?: string): Uint8Array {
@@ -51,103 +49,8 @@ export function isPcapng(bytes: Uint8Array): boolean {
   return bytes.length >= 4 && bytes[0] === 0x0a && bytes[1] === 0x0d && bytes[2] === 0x0d && bytes[3] === 0x0a;
 }
 
-/** Reads a whole pcapng file; a damaged one gives everything up to the damage. */
-export function readPcapng(bytes: Uint8Array): Capture | Malformed {
-  if (!isPcapng(bytes)) return new Malformed('BAD_MAGIC', 0, 'not a pcapng file: no section header block');
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const capture: Capture = { interfaces: [], frames: [], damage: null };
-  let little = true;
-  let firstInterface = 0;
-  let at = 0;
-  while (at < bytes.length) {
-    if (at + 12 > bytes.length) return damaged(capture, new Malformed('TRUNCATED', at, 'block header is cut'));
-    const type = view.getUint32(at, little);
-    if (type === BLOCK.section || view.getUint32(at) === BLOCK.section) {
-      little = view.getUint32(at + 8, true) === BYTE_ORDER;
-      if (!little && view.getUint32(at + 8) !== BYTE_ORDER) return damaged(capture, new Malformed('BAD_MAGIC', at + 8, 'unknown byte-order magic'));
-      firstInterface = capture.interfaces.length;
-    }
-    const length = view.getUint32(at + 4, little);
-    if (length < 12 || (length & 3) !== 0 || length > MAX_FRAME + 65536)
-      return damaged(capture, new Malformed('BAD_LENGTH', at + 4, `block of ${length} bytes`));
-    if (at + length > bytes.length) return damaged(capture, new Malformed('TRUNCATED', at, `block of ${length} bytes is cut`));
-    const problem = readBlock(bytes, view, at, length, type, little, firstInterface, capture);
-    if (problem !== null) return damaged(capture, problem);
-    at += length;
-  }
-  return capture;
-}
-
-function readBlock(
-  bytes: Uint8Array,
-  view: DataView,
-  at: number,
-  length: number,
-  type: number,
-  little: boolean,
-  firstInterface: number,
-  capture: Capture,
-): Malformed | null {
-  const body = at + 8;
-  const end = at + length - 4;
-  if (type === BLOCK.interface) {
-    if (end - body < 8) return new Malformed('BAD_LENGTH', at, 'interface block is too short');
-    const description: CaptureInterface = {
-      linkType: view.getUint16(body, little),
-      snapLength: view.getUint32(body + 4, little),
-      name: null,
-      unitsPerSecond: 1e6,
-    };
-    eachOption(view, bytes, body + 8, end, little, (code, data) => {
-      if (code === OPT.ifName) description.name = text(data);
-      if (code === OPT.tsResolution && data.length === 1) description.unitsPerSecond = (data[0]! & 0x80) !== 0 ? 2 ** (data[0]! & 0x7f) : 10 ** data[0]!;
-    });
-    capture.interfaces.push(description);
-    return null;
-  }
-  if (type === BLOCK.enhanced) {
-    if (end - body < 20) return new Malformed('BAD_LENGTH', at, 'packet block is too short');
-    const index = firstInterface + view.getUint32(body, little);
-    const description = capture.interfaces[index];
-    if (description === undefined) return new Malformed('BAD_LENGTH', body, `packet of unknown interface ${index}`);
-    const captured = view.getUint32(body + 12, little);
-    if (body + 20 + captured > end) return new Malformed('BAD_LENGTH', body + 12, `packet of ${captured} bytes does not fit its block`);
-    const units = (BigInt(view.getUint32(body + 4, little)) << 32n) | BigInt(view.getUint32(body + 8, little));
-    const perSecond = BigInt(description.unitsPerSecond);
-    const frame: CapturedFrame = {
-      seconds: Number(units / perSecond),
-      nanoseconds: Number(((units % perSecond) * 1000000000n) / perSecond),
-      originalLength: view.getUint32(body + 16, little),
-      bytes: bytes.slice(body + 20, body + 20 + captured),
-      linkType: description.linkType,
-      interface: index,
-      comment: null,
-    };
-    eachOption(view, bytes, body + 20 + ((captured + 3) & ~3), end, little, (code, data) => {
-      if (code === OPT.comment) frame.comment = text(data);
-    });
-    capture.frames.push(frame);
-    return null;
-  }
-  if (type === BLOCK.simple) {
-    const description = capture.interfaces[firstInterface];
-    if (description === undefined || end - body < 4) return new Malformed('BAD_LENGTH', at, 'simple packet block without an interface');
-    const original = view.getUint32(body, little);
-    const captured = Math.min(original, end - body - 4, description.snapLength === 0 ? MAX_FRAME : description.snapLength);
-    capture.frames.push({
-      seconds: 0,
-      nanoseconds: 0,
-      originalLength: original,
-      bytes: bytes.slice(body + 4, body + 4 + captured),
-      linkType: description.linkType,
-      interface: firstInterface,
-      comment: null,
-    });
-  }
-  return null;
-}
-
-function eachOption(view: DataView, bytes: Uint8Array, at: number, end: number, little: boolean, visit: (code: number, data: Uint8Array) => void): void {
+/** Options of a block, from `at`. */
+export function eachOption(view: DataView, bytes: Uint8Array, at: number, end: number, little: boolean, visit: (code: number, data: Uint8Array) => void): void {
   while (at + 4 <= end) {
     const code = view.getUint16(at, little);
     const length = view.getUint16(at + 2, little);
@@ -155,11 +58,6 @@ function eachOption(view: DataView, bytes: Uint8Array, at: number, end: number, 
     visit(code, bytes.subarray(at + 4, at + 4 + length));
     at += 4 + ((length + 3) & ~3);
   }
-}
-
-function damaged(capture: Capture, damage: Malformed): Capture {
-  capture.damage = damage;
-  return capture;
 }
 
 function block(type: number, parts: Uint8Array[]): Uint8Array {
@@ -207,7 +105,7 @@ function utf8(value: string): Uint8Array {
   return new Uint8Array(out);
 }
 
-function text(bytes: Uint8Array): string {
+export function text(bytes: Uint8Array): string {
   let escaped = '';
   for (const byte of bytes) escaped += `%${byte.toString(16).padStart(2, '0')}`;
   try {

@@ -19,8 +19,7 @@ import {
   parseTcp,
   parseTcpOptions,
   PARSED,
-  readPcap,
-  readPcapng,
+  readCapture,
   Segment,
   segmentize,
   sum,
@@ -51,8 +50,7 @@ describe('any bytes give a value or a typed error', () => {
         parseIcmp(view, 0, bytes.length, 4);
         parseIcmp(view, 0, bytes.length, 6);
         parsePacketValue(bytes);
-        readPcap(bytes);
-        readPcapng(bytes);
+        readCapture(bytes);
         const result = parsePacket(view, bytes, 0, bytes.length, true, new Segment());
         expect(result).toBeGreaterThanOrEqual(0);
         expect(result).toBeLessThanOrEqual(PARSED.badOptions);
