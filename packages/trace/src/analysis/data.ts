@@ -1,0 +1,332 @@
+/**
+ * One direction of a connection's data stream (RFC 8684 §3.3): where each byte was mapped, on which subflow it came,
+ * what was acknowledged, what came twice. Positions count from the initial data sequence number: the first byte is 1.
+ */
+import { Ranges } from './ranges.ts';
+import { Flight } from './ring.ts';
+import { Samples } from './samples.ts';
+
+/** A jump further than this is not a mapping of this stream. */
+const FARTHEST = 2 ** 40;
+/** Reinjections in the same direction belong together when no more than this lies between them. */
+const SAME_BURST = 200_000;
+/** Kept per connection and direction: bursts, pauses and blocked times; the rest is only counted. */
+const MOST_KEPT = 256;
+const MOST_PENDING = 4096;
+/** A pause is worth a word when it lasts this long, and much longer than the steps before it. */
+const PAUSE_LEAST = 30_000;
+const PAUSE_FACTOR = 8;
+
+/** Bytes sent on one subflow and again on another, close together. */
+export interface Burst {
+  /** Subflow that carried the bytes before, -1 where the capture does not tell. */
+  from: number;
+  to: number;
+  bytes: number;
+  packets: number;
+  start: number;
+  end: number;
+  firstPacket: number;
+  lastPacket: number;
+  /** Bytes that the copy brought, and those that the original had brought (or brought first). */
+  useful: number;
+  wasted: number;
+}
+
+/** No progress between `start` and `end`. */
+export interface Pause {
+  from: number;
+  to: number;
+  start: number;
+  end: number;
+  lastPacket: number;
+  firstPacket: number;
+}
+
+/** A time in which the receiver had bytes that it could not hand over, because earlier ones were missing. */
+export interface Blocked {
+  start: number;
+  end: number;
+  /** First missing byte and the first byte that lay behind the hole. */
+  holeStart: number;
+  holeEnd: number;
+  /** Most bytes that waited. */
+  queue: number;
+  /** Subflows of the bytes that waited first, and of those that filled the hole. */
+  waiting: number;
+  filledBy: number;
+  filledWith: 'original' | 'retransmission' | 'reinjection';
+  firstPacket: number;
+  lastPacket: number;
+}
+
+interface Pending {
+  burst: Burst;
+  start: number;
+  end: number;
+  from: number;
+  fromEnd: number;
+}
+
+/** Whether the subflow's receiver acknowledged up to a position of it. */
+export type Acknowledged = (subflow: number, position: number) => boolean;
+
+export class Progress {
+  readonly pauses: Pause[] = [];
+  longest = 0;
+  private time = Number.NaN;
+  private subflow = -1;
+  private packet = 0;
+  private usual = 0;
+
+  /** `waiting`: there was something to wait for. */
+  step(time: number, subflow: number, packet: number, waiting: boolean): void {
+    const gap = time - this.time;
+    if (gap > PAUSE_LEAST && waiting && gap > PAUSE_FACTOR * this.usual) {
+      if (gap > this.longest) this.longest = gap;
+      if (this.pauses.length < MOST_KEPT)
+        this.pauses.push({ from: this.subflow, to: subflow, start: this.time, end: time, lastPacket: this.packet, firstPacket: packet });
+    } else if (gap >= 0) {
+      this.usual += (gap - this.usual) / 16;
+    }
+    this.time = time;
+    this.subflow = subflow;
+    this.packet = packet;
+  }
+}
+
+export class DataDirection {
+  /** The initial data sequence number is that of the key; else the first mapping seen counts as position 1. */
+  fromKey = false;
+  known = false;
+  /** All 64 bits are known. */
+  wide = false;
+  originHigh = 0;
+  originLow = 0;
+  /** End of the highest byte mapped and seen. */
+  next = 1;
+  acked = 1;
+  /** DATA_ACK plus window: the most that may be sent. */
+  rightEdge = 0;
+  finPosition = -1;
+  finAcked = false;
+
+  /** Bytes of the stream that were seen, each once. */
+  bytes = 0;
+  /** Bytes seen again on another subflow, or again with a new mapping on the same one. */
+  reinjectedBytes = 0;
+  reinjectedSame = 0;
+  reinjectedUseful = 0;
+  reinjectedWasted = 0;
+  unmappedBytes = 0;
+  readonly bursts: Burst[] = [];
+  readonly dataRtt: Samples = new Samples();
+  /** In order at the capture: below this position all bytes have come by. */
+  edge = 1;
+  readonly ahead: Ranges = new Ranges();
+  maxQueue = 0;
+  maxQueueTime = Number.NaN;
+  blockedTime = 0;
+  blockedCount = 0;
+  readonly blocked: Blocked[] = [];
+  /** Progress of what was seen in order, and of what the receiver said it has. */
+  readonly arrivals: Progress = new Progress();
+  readonly acknowledgements: Progress = new Progress();
+  /** Turns from one subflow to another, for the scheduler's pattern. */
+  turns = 0;
+  lastSubflow = -1;
+  maxFlight = 0;
+
+  private readonly flight: Flight = new Flight();
+  private readonly pending: Pending[] = [];
+  private current: Blocked | null = null;
+
+  origin(high: number, low: number, fromKey: boolean, wide: boolean): void {
+    this.originHigh = high;
+    this.originLow = low;
+    this.fromKey = fromKey;
+    this.wide = wide;
+    this.known = true;
+  }
+
+  /** Position of a 64-bit data sequence number, NaN when it cannot be of this stream. */
+  position64(high: number, low: number): number {
+    if (!this.wide) return this.position32(low, this.next);
+    const position = ((high - this.originHigh) | 0) * 0x100000000 + ((low >>> 0) - (this.originLow >>> 0));
+    return position > -FARTHEST && position < FARTHEST ? position : Number.NaN;
+  }
+
+  /** Position of a 32-bit one, the nearest to `reference` (RFC 8684 §3.3.1). */
+  position32(low: number, reference: number): number {
+    return reference + ((low - ((this.originLow + reference) | 0)) | 0);
+  }
+
+  /**
+   * Payload at a data position. `again`: the subflow itself had sent it before. Returns how many of its bytes had been
+   * seen before (reinjected, unless `again`).
+   */
+  take(
+    position: number,
+    length: number,
+    subflow: number,
+    again: boolean,
+    time: number,
+    packet: number,
+    carrier: (position: number, except: number) => { subflow: number; at: number } | null,
+  ): number {
+    const end = position + length;
+    const seenBefore = this.edge - Math.min(this.edge, position);
+    let fresh: number;
+    if (position <= this.edge && this.ahead.count === 0) {
+      fresh = Math.max(0, end - Math.max(this.edge, position));
+      if (end > this.edge) {
+        this.edge = end;
+        this.arrivals.step(time, subflow, packet, true);
+      }
+    } else {
+      fresh = this.takeAhead(position, end, Math.min(seenBefore, length), subflow, again, time, packet);
+    }
+    this.bytes += fresh;
+    if (fresh > 0) {
+      if (end > this.next) {
+        this.flight.push(end, time);
+        this.next = end;
+        const inFlight = end - this.acked;
+        if (inFlight > this.maxFlight) this.maxFlight = inFlight;
+      }
+      if (subflow !== this.lastSubflow) {
+        this.turns++;
+        this.lastSubflow = subflow;
+      }
+    }
+    const overlap = length - fresh;
+    if (overlap > 0 && !again) this.reinjected(position, end, overlap, subflow, time, packet, carrier);
+    return overlap;
+  }
+
+  private takeAhead(position: number, end: number, below: number, subflow: number, again: boolean, time: number, packet: number): number {
+    let fresh: number;
+    if (position <= this.edge) {
+      if (end <= this.edge) return 0;
+      const before = this.edge + this.ahead.total;
+      this.edge = this.ahead.advance(end);
+      fresh = this.edge + this.ahead.total - before;
+      this.arrivals.step(time, subflow, packet, true);
+      this.fill(subflow, again ? 'retransmission' : below > 0 || fresh < end - position ? 'reinjection' : 'original', time, packet);
+      return fresh;
+    }
+    fresh = this.ahead.add(position, end);
+    this.current ??= {
+      start: time,
+      end: time,
+      holeStart: this.edge,
+      holeEnd: position,
+      queue: 0,
+      waiting: subflow,
+      filledBy: -1,
+      filledWith: 'original',
+      firstPacket: packet,
+      lastPacket: packet,
+    };
+    if (this.ahead.total > this.current.queue) this.current.queue = this.ahead.total;
+    if (this.ahead.total > this.maxQueue) {
+      this.maxQueue = this.ahead.total;
+      this.maxQueueTime = time;
+    }
+    return fresh;
+  }
+
+  /** The hole was filled: time in which data waited comes to an end, or goes on behind the next hole. */
+  private fill(subflow: number, filledWith: Blocked['filledWith'], time: number, packet: number): void {
+    const { current } = this;
+    if (current === null) return;
+    current.end = time;
+    current.filledBy = subflow;
+    current.filledWith = filledWith;
+    current.lastPacket = packet;
+    this.blockedTime += time - current.start;
+    this.blockedCount++;
+    if (this.blocked.length < MOST_KEPT) this.blocked.push(current);
+    else if (time - current.start > PAUSE_LEAST) this.replaceShortest(current);
+    this.current =
+      this.ahead.count === 0
+        ? null
+        : { ...current, start: time, holeStart: this.edge, holeEnd: this.ahead.starts[0]!, queue: this.ahead.total, firstPacket: packet };
+  }
+
+  private replaceShortest(one: Blocked): void {
+    let shortest = 0;
+    for (let i = 1; i < this.blocked.length; i++)
+      if (this.blocked[i]!.end - this.blocked[i]!.start < this.blocked[shortest]!.end - this.blocked[shortest]!.start) shortest = i;
+    const old = this.blocked[shortest]!;
+    if (one.end - one.start > old.end - old.start) this.blocked[shortest] = one;
+  }
+
+  private reinjected(
+    position: number,
+    end: number,
+    overlap: number,
+    subflow: number,
+    time: number,
+    packet: number,
+    carrier: (position: number, except: number) => { subflow: number; at: number } | null,
+  ): void {
+    const original = carrier(position, subflow);
+    const from = original?.subflow ?? -1;
+    this.reinjectedBytes += overlap;
+    if (from === subflow) this.reinjectedSame += overlap;
+    let burst = this.bursts.at(-1);
+    if (burst === undefined || burst.from !== from || burst.to !== subflow || time - burst.end > SAME_BURST) {
+      burst = { from, to: subflow, bytes: 0, packets: 0, start: time, end: time, firstPacket: packet, lastPacket: packet, useful: 0, wasted: 0 };
+      if (this.bursts.length < MOST_KEPT) this.bursts.push(burst);
+    }
+    burst.bytes += overlap;
+    burst.packets++;
+    burst.end = time;
+    burst.lastPacket = packet;
+    if (end <= this.acked) {
+      burst.wasted += overlap;
+      this.reinjectedWasted += overlap;
+      return;
+    }
+    const last = this.pending.at(-1);
+    if (last !== undefined && last.burst === burst && last.end === position && original !== null) {
+      last.end = end;
+      last.fromEnd = original.at + (end - position);
+    } else if (this.pending.length < MOST_PENDING) {
+      this.pending.push({ burst, start: end - overlap, end, from, fromEnd: original === null ? Number.POSITIVE_INFINITY : original.at + (end - position) });
+    }
+  }
+
+  /** DATA_ACK up to `position`, seen on `subflow`. Returns whether it is progress. */
+  acknowledge(position: number, time: number, carriedBy: number, packet: number, acknowledged: Acknowledged): boolean {
+    if (!(position > this.acked)) return false;
+    this.acknowledgements.step(time, carriedBy, packet, this.next > this.acked);
+    this.acked = position;
+    if (this.finPosition >= 0 && position > this.finPosition) this.finAcked = true;
+    if (this.flight.length > 0) {
+      this.flight.acknowledge(position);
+      if (this.flight.sampled <= time) this.dataRtt.add(time - this.flight.sampled);
+    }
+    for (let i = 0; i < this.pending.length; i++) {
+      const one = this.pending[i]!;
+      if (one.end > position) continue;
+      const bytes = one.end - one.start;
+      // Whichever copy's subflow acknowledged it brought it; when both did, the original was there before.
+      if (one.from >= 0 && acknowledged(one.from, one.fromEnd)) {
+        one.burst.wasted += bytes;
+        this.reinjectedWasted += bytes;
+      } else {
+        one.burst.useful += bytes;
+        this.reinjectedUseful += bytes;
+      }
+      this.pending.splice(i--, 1);
+    }
+    return true;
+  }
+
+  /** Bytes that waited for a hole when the capture ended. */
+  get queue(): number {
+    return this.ahead.total;
+  }
+}
