@@ -10,6 +10,7 @@ import { proxyCommand } from './commands/proxy.ts';
 import { runCommand } from './commands/run.ts';
 import { serveCommand } from './commands/serve.ts';
 import { siteCommand } from './commands/site.ts';
+import { traceCommand } from './commands/trace.ts';
 
 const program = new Command('subflow');
 program
@@ -28,6 +29,7 @@ program
   .addCommand(proxyCommand().copyInheritedSettings(program))
   .addCommand(siteCommand().copyInheritedSettings(program))
   .addCommand(monitorCommand().copyInheritedSettings(program));
+program.addCommand(traceCommand());
 
 try {
   await program.parseAsync();

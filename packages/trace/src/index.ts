@@ -4,3 +4,12 @@ export type { AnalyzerOptions, PointSink, Totals } from './analysis/analyzer.ts'
 export { Connection } from './analysis/connection.ts';
 export { Subflow } from './analysis/subflow.ts';
 export type * from './analysis/events.ts';
+export { TraceError } from './errors.ts';
+export type { TraceErrorCode } from './errors.ts';
+export { DissectedPacket, valueText } from './dissect/packet.ts';
+export { packetLine, subtypeName } from './dissect/info.ts';
+export type { PacketLine } from './dissect/info.ts';
+export { FIELDS, nearestField } from './dissect/fields.ts';
+export { compileFilter } from './dissect/filter.ts';
+export type { Filter } from './dissect/filter.ts';
+export type { Field, FieldType, Value } from './dissect/values.ts';

@@ -88,7 +88,8 @@ export class CaptureReader {
   finish(): void {
     if (this.damage !== null) return;
     if (this.format === null) this.begin(true);
-    if (this.damage === null && this.at < this.end) this.broken('TRUNCATED', 0, `${this.end - this.at} bytes of a cut ${this.pcap === null ? 'block' : 'record'}`);
+    if (this.damage === null && this.at < this.end)
+      this.broken('TRUNCATED', 0, `${this.end - this.at} bytes of a cut ${this.pcap === null ? 'block' : 'record'}`);
   }
 
   /** Goes to the next record; false when more bytes are needed, or after damage. */
@@ -192,7 +193,12 @@ export class CaptureReader {
   private readInterface(body: number, end: number): false {
     if (end - body < 8) return this.broken('BAD_LENGTH', 0, 'interface block is too short');
     const { view, little } = this;
-    const description: CaptureInterface = { linkType: view.getUint16(body, little), snapLength: view.getUint32(body + 4, little), name: null, unitsPerSecond: 1e6 };
+    const description: CaptureInterface = {
+      linkType: view.getUint16(body, little),
+      snapLength: view.getUint32(body + 4, little),
+      name: null,
+      unitsPerSecond: 1e6,
+    };
     let shift = 0;
     eachOption(view, this.bytes, body + 8, end, little, (code, data) => {
       if (code === OPT.ifName) description.name = text(data);

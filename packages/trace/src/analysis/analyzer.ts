@@ -46,8 +46,6 @@ export interface AnalyzerOptions {
   /** A TCP connection that is not Multipath TCP is over. */
   onPlain?: (subflow: Subflow) => void;
   points?: PointSink;
-  /** Several interfaces or files: packets seen twice are told apart. */
-  severalInterfaces?: boolean;
 }
 
 /** Totals over the whole capture. */
@@ -72,6 +70,8 @@ export class Analyzer {
   readonly layers: Layers = new Layers();
   /** Result of {@link frame} for the packet before: what it held. */
   held = 0;
+  /** It was the last fragment: `layers` speaks of the whole packet. */
+  reassembled = false;
   /** Subflow and direction of the packet before; null when it was not TCP. */
   subflow: Subflow | null = null;
   side: Side = 0;
@@ -83,6 +83,8 @@ export class Analyzer {
   point = 0;
   dataPosition = Number.NaN;
   time = 0;
+  /** Several interfaces or files: packets that come by twice are told apart. */
+  severalInterfaces = false;
 
   private readonly options: AnalyzerOptions;
   private readonly full: boolean;
@@ -145,10 +147,12 @@ export class Analyzer {
     this.time = time;
     const { layers } = this;
     let held = walkFrame(view, bytes, offset, captured, original, linkType, layers);
+    this.reassembled = false;
     if (held === FRAME.fragment) {
       const whole = this.fragments.add(layers, time);
       if (whole !== null) {
         held = walkPacket(new DataView(whole.buffer, 0, whole.length), whole, 0, whole.length, layers);
+        this.reassembled = true;
         if (held === FRAME.fragment) held = FRAME.badIp;
       }
     }
@@ -222,7 +226,7 @@ export class Analyzer {
       flows[entry] = subflow;
     }
     const side: Side = table.forward === subflow.initiatorForward ? 0 : 1;
-    if (this.options.severalInterfaces === true && isCopy(subflow, side, interfaceIndex, time)) {
+    if (this.severalInterfaces && isCopy(subflow, side, interfaceIndex, time)) {
       subflow.copies++;
       this.copies++;
       return false;
@@ -261,7 +265,7 @@ export class Analyzer {
 
     let progress = false;
     if ((flags & FLAG.ack) !== 0) {
-      if (!peer.known) peer.begin((s.ack - 1) | 0, false);
+      if (!peer.known) peer.begin(s.ack, false);
       const scaled = syn || me.windowScale < 0 || peer.windowScale < 0 ? s.window : s.window * 2 ** me.windowScale;
       const ackPosition = peer.position(s.ack);
       this.ackPosition = ackPosition;
@@ -280,7 +284,14 @@ export class Analyzer {
       if (full && this.layers.captured >= s.endOffset) this.checksum(subflow, side, s, position, time, packet);
     }
     if (progress && full && this.options.points !== undefined && connection !== null)
-      this.options.points.subflowAck(connection, subflow, side === 0 ? 1 : 0, time, peer.next - peer.acked, peer.flight.sampled <= time ? time - peer.flight.sampled : Number.NaN);
+      this.options.points.subflowAck(
+        connection,
+        subflow,
+        side === 0 ? 1 : 0,
+        time,
+        peer.next - peer.acked,
+        peer.flight.sampled <= time ? time - peer.flight.sampled : Number.NaN,
+      );
     if ((flags & FIN_RST) !== 0) this.ending(subflow, side, s, position, time, packet);
   }
 
@@ -339,7 +350,11 @@ export class Analyzer {
     const { data } = connection.sides[by];
     if (!connection.established && subflow.kind === 'initial') {
       connection.established = true;
-      connection.note(time, packet, subflow.number, by, 'note', { type: 'connection-established', version: connection.version ?? 1, checksum: connection.checksum });
+      connection.note(time, packet, subflow.number, by, 'note', {
+        type: 'connection-established',
+        version: connection.version ?? 1,
+        checksum: connection.checksum,
+      });
     }
     if ((s.dssFlags & DSS_FLAG.mapping) !== 0) {
       const wide = (s.dssFlags & DSS_FLAG.dsn64) !== 0;
@@ -433,8 +448,7 @@ export class Analyzer {
     }
     if (data.next > before) {
       const moved = connection.sides[by].traffic(subflow.number, length, time, packet);
-      if (moved !== null)
-        connection.note(moved.time, moved.packet, moved.to, by, 'note', { type: 'traffic-moved', from: moved.from, to: moved.to });
+      if (moved !== null) connection.note(moved.time, moved.packet, moved.to, by, 'note', { type: 'traffic-moved', from: moved.from, to: moved.to });
     }
     const { points } = this.options;
     if (points === undefined) return;

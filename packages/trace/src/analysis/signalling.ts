@@ -77,7 +77,8 @@ export class Connections {
         case 'prio': {
           const backup = (option.flags & 1) !== 0;
           // Without an address identifier the option speaks of the subflow that it came on (RFC 6824 §3.3.8).
-          const target = option.addressId === null ? subflow : (connection.subflows.find((one) => one.addressIds[one.sideOf(by)] === option.addressId) ?? subflow);
+          const target =
+            option.addressId === null ? subflow : (connection.subflows.find((one) => one.addressIds[one.sideOf(by)] === option.addressId) ?? subflow);
           target.backup[target.sideOf(by)] = backup;
           connection.note(time, packet, target.number, by, 'note', { type: 'subflow-priority', backup, addressId: option.addressId });
           break;
@@ -233,7 +234,8 @@ export class Connections {
       source: subflow.sourceText,
       destination: subflow.destinationText,
     });
-    if (connection.sides[side].key === null) connection.note(time, packet, subflow.number, subflow.sideOf(0), 'note', { type: 'token-unknown', token: subflow.token >>> 0 });
+    if (connection.sides[side].key === null)
+      connection.note(time, packet, subflow.number, subflow.sideOf(0), 'note', { type: 'token-unknown', token: subflow.token >>> 0 });
   }
 
   /** The same connection seen on both sides of an address translation: its second appearance is a copy. */

@@ -1,0 +1,148 @@
+/** Multipath TCP options field by field (RFC 8684 §3, RFC 6824 §3), as Wireshark names them. */
+import { DSS_FLAG, SUBTYPE } from '@subflow/wire';
+import type { Value } from './values.ts';
+
+const U64_SIZE = 8;
+
+type Put = (name: string, value: Value) => void;
+
+const P = 'tcp.options.mptcp';
+
+/** Puts the fields of the option of `size` bytes at `at`, which lies within the header. */
+export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
+  const first = view.getUint8(at + 2);
+  const subtype = first >>> 4;
+  put(P, true);
+  put(`${P}.subtype`, subtype);
+  const end = at + size;
+  switch (subtype) {
+    case SUBTYPE.capable:
+      capable(view, at, size, put);
+      break;
+    case SUBTYPE.join:
+      join(bytes, view, at, size, put);
+      break;
+    case SUBTYPE.dss:
+      if (size >= 4) dss(view, at, end, put);
+      break;
+    case SUBTYPE.addAddr:
+      addAddr(bytes, view, at, size, put);
+      break;
+    case SUBTYPE.removeAddr:
+      put('mptcp.rm_addr.count', size - 3);
+      for (let i = at + 3; i < end; i++) put(`${P}.addrid`, view.getUint8(i));
+      break;
+    case SUBTYPE.prio:
+      put(`${P}.flags`, first);
+      put(`${P}.backup.flag`, first & 1);
+      if (size === 4) put(`${P}.addrid`, view.getUint8(at + 3));
+      break;
+    case SUBTYPE.fail:
+      if (size !== 12) break;
+      put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
+      put(`${P}.rawdataseqno`, view.getBigUint64(at + 4));
+      break;
+    case SUBTYPE.fastclose:
+      if (size !== 12) break;
+      put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
+      put(`${P}.recvkey`, view.getBigUint64(at + 4));
+      break;
+    case SUBTYPE.tcprst:
+      if (size !== 4) break;
+      put(`${P}.flags`, first);
+      put(`${P}.flag_U.flag`, (first & 8) !== 0);
+      put(`${P}.flag_V.flag`, (first & 4) !== 0);
+      put(`${P}.flag_W.flag`, (first & 2) !== 0);
+      put(`${P}.flag_T.flag`, (first & 1) !== 0);
+      put(`${P}.rst_reason`, view.getUint8(at + 3));
+      break;
+    default:
+      break;
+  }
+}
+
+function capable(view: DataView, at: number, size: number, put: Put): void {
+  if (size < 4) return;
+  const version = view.getUint8(at + 2) & 15;
+  const flags = view.getUint8(at + 3);
+  put(`${P}.version`, version);
+  put(`${P}.flags`, flags);
+  put(`${P}.checksumreq.flags`, flags >>> 7);
+  put(`${P}.extensibility.flag`, (flags >>> 6) & 1);
+  if (version === 1) {
+    put(`${P}.nomoresubflows.flag`, (flags >>> 5) & 1);
+    put(`${P}.sha256.flag`, flags & 1);
+  } else {
+    put(`${P}.sha1.flag`, flags & 1);
+  }
+  put(`${P}.reserved.flag`, (flags & (version === 1 ? 0x1e : 0x3e)) >>> 1);
+  if (size >= 12) put(`${P}.sendkey`, view.getBigUint64(at + 4));
+  if (size >= 20) put(`${P}.recvkey`, view.getBigUint64(at + 12));
+  if (size >= 22) put(`${P}.datalvllen`, view.getUint16(at + 20));
+  if (size >= 24) put(`${P}.checksum`, view.getUint16(at + 22));
+}
+
+function join(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
+  if (size === 12 || size === 16) {
+    const flags = view.getUint8(at + 2);
+    // Wireshark shows the whole octet, subtype included.
+    put(`${P}.flags`, flags);
+    put(`${P}.backup.flag`, flags & 1);
+    put(`${P}.addrid`, view.getUint8(at + 3));
+  }
+  if (size === 12) {
+    put(`${P}.recvtok`, view.getUint32(at + 4));
+    put(`${P}.sendrand`, view.getUint32(at + 8));
+  } else if (size === 16) {
+    put(`${P}.sendtrunchmac`, view.getBigUint64(at + 4));
+    put(`${P}.sendrand`, view.getUint32(at + 12));
+  } else if (size === 24) {
+    put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
+    put(`${P}.sendhmac`, bytes.slice(at + 4, at + 24));
+  }
+}
+
+function dss(view: DataView, at: number, end: number, put: Put): void {
+  const flags = view.getUint8(at + 3);
+  put(`${P}.flags`, flags);
+  put(`${P}.datafin.flag`, (flags >>> 4) & 1);
+  put(`${P}.dseqn8.flag`, (flags >>> 3) & 1);
+  put(`${P}.dseqnpresent.flag`, (flags >>> 2) & 1);
+  put(`${P}.dataack8.flag`, (flags >>> 1) & 1);
+  put(`${P}.dataackpresent.flag`, flags & 1);
+  let next = at + 4;
+  if ((flags & DSS_FLAG.dataAck) !== 0) {
+    const wide = (flags & DSS_FLAG.dataAck64) !== 0;
+    if (next + (wide ? U64_SIZE : 4) > end) return;
+    put(`${P}.rawdataack`, wide ? view.getBigUint64(next) : BigInt(view.getUint32(next)));
+    next += wide ? U64_SIZE : 4;
+  }
+  if ((flags & DSS_FLAG.mapping) === 0) return;
+  const wide = (flags & DSS_FLAG.dsn64) !== 0;
+  if (next + (wide ? U64_SIZE : 4) + 6 > end) return;
+  put(`${P}.rawdataseqno`, wide ? view.getBigUint64(next) : BigInt(view.getUint32(next)));
+  next += wide ? U64_SIZE : 4;
+  put(`${P}.subflowseqno`, view.getUint32(next));
+  put(`${P}.datalvllen`, view.getUint16(next + 4));
+  if (next + 8 <= end) put(`${P}.checksum`, view.getUint16(next + 6));
+}
+
+function addAddr(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
+  if (size < 8) return;
+  const nibble = view.getUint8(at + 2) & 15;
+  // Version 0 has the IP version there; its lengths have no room for the HMAC of version 1 (RFC 6824 §3.4.1, RFC 8684 §3.4.1).
+  const version0 = (nibble === 4 && (size === 8 || size === 10)) || (nibble === 6 && (size === 20 || size === 22));
+  if (version0) put(`${P}.ipver`, nibble);
+  else put(`${P}.echo`, nibble & 1);
+  put(`${P}.addrid`, view.getUint8(at + 3));
+  const v6 = size >= 20;
+  const length = v6 ? 16 : 4;
+  put(`${P}.${v6 ? 'ipv6' : 'ipv4'}`, bytes.slice(at + 4, at + 4 + length));
+  let next = at + 4 + length;
+  const rest = size - 4 - length;
+  if (rest === 2 || rest === 10) {
+    put(`${P}.port`, view.getUint16(next));
+    next += 2;
+  }
+  if (rest >= 8) put(`${P}.addaddrtrunchmac`, view.getBigUint64(next));
+}

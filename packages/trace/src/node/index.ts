@@ -1,0 +1,5 @@
+/** Captures in files, pipes and on interfaces. */
+export { CaptureInput } from './input.ts';
+export type { InputOptions } from './input.ts';
+export { INTERFACES_PER_FILE, readCaptures } from './read.ts';
+export type { Damage, OnFrame, ReadResult } from './read.ts';
