@@ -1,9 +1,20 @@
 /** `subflow trace …`: what happened in this capture? */
 import { Command } from 'commander';
+import { withSummary } from './trace/summary.ts';
 import { fieldsCommand, packetsCommand } from './trace/packets.ts';
 
+const EXAMPLES = `
+Examples:
+  subflow trace a.pcap                              connections, subflows, verdicts, and the story of each
+  subflow trace client.pcap.gz lte.pcapng --top 5   two captures merged by time
+  subflow trace a.pcap --connection 3               one connection, everything about it
+  tcpdump -w - | subflow trace -                    from a pipe
+  subflow trace packets a.pcap --filter 'tcp.options.mptcp.subtype == 1'`;
+
 export function traceCommand(): Command {
-  const trace = new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions();
+  const trace = withSummary(
+    new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
+  );
   for (const make of [packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
   return trace;
 }

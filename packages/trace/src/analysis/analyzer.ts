@@ -261,7 +261,13 @@ export class Analyzer {
     const payload = me.take(s, position, time, full);
     if (syn && me.next < 1) me.next = 1;
     this.payload = payload;
-    if (full && s.payloadLength > 0) me.throughput.add(time, s.payloadLength);
+    if (full) {
+      if (s.payloadLength > 0) me.throughput.add(time, s.payloadLength);
+      if (s.hasTimestamps) {
+        me.stamp(s.tsVal, time);
+        if ((flags & FLAG.ack) !== 0) peer.echo(s.tsEcr, time);
+      }
+    }
 
     let progress = false;
     if ((flags & FLAG.ack) !== 0) {
@@ -568,7 +574,7 @@ export class Analyzer {
 
   private finish(connection: Connection): void {
     if (connection.closed) return;
-    connection.finish(this.time);
+    connection.finish();
     this.connections.forget(connection);
     this.finishedMptcp++;
     this.finishedSubflows += connection.subflows.length;

@@ -2,9 +2,19 @@
 import { keyMaterial, versionOf } from '@subflow/stack';
 import type { U64 } from '@subflow/wire';
 import { DataDirection } from './data.ts';
+import type { Pause } from './data.ts';
 import type { EventBody, Severity, Side, TraceEvent, TraceFallback } from './events.ts';
 import type { Subflow } from './subflow.ts';
 
+/** Where the capture was made. `local`: both ends are so near that it cannot be told. */
+export type Vantage = 'client' | 'server' | 'middle' | 'local' | 'unknown';
+
+/** A round trip shorter than this (microseconds) divides by chance. */
+const LOCAL = 200;
+/** A part smaller than this of the round trip means: at this end. */
+const NEAR = 0.15;
+/** A pause that people notice. */
+const LONG_PAUSE = 200_000;
 /** Kept per connection; what comes after is counted. */
 const MOST_EVENTS = 4096;
 const MOST_SUBFLOWS = 256;
@@ -142,26 +152,62 @@ export class Connection {
     return subflow !== undefined && subflow.halves[subflow.sideOf(side)].acked >= position;
   }
 
-  /** Everything known by now goes into the list of events. */
-  finish(time: number): void {
+  /** Where the capture was made, told by how the handshake's round trip divides. */
+  get vantage(): Vantage {
+    for (const subflow of this.subflows) {
+      const there = subflow.synAckTime - subflow.synTime;
+      const back = subflow.ackTime - subflow.synAckTime;
+      // NaN: the handshake was not seen whole.
+      if (!(there >= 0 && back >= 0)) continue;
+      const total = there + back;
+      if (total < LOCAL) return 'local';
+      // The opener of a join may be the connection's responder.
+      const near: Side = subflow.flipped ? 1 : 0;
+      if (back < total * NEAR) return near === 0 ? 'client' : 'server';
+      if (there < total * NEAR) return near === 0 ? 'server' : 'client';
+      return 'middle';
+    }
+    return 'unknown';
+  }
+
+  /** Progress of one direction's data: as it arrived where the capture is the receiver's, else by DATA_ACKs. */
+  pausesOf(side: Side): readonly Pause[] {
+    const { data } = this.sides[side];
+    const atReceiver = this.vantage === (side === 0 ? 'server' : 'client');
+    return (atReceiver ? data.arrivals : data.acknowledgements).pauses;
+  }
+
+  /** First and last packet. */
+  get span(): { start: number; end: number } {
+    let start = Number.POSITIVE_INFINITY;
+    let end = Number.NEGATIVE_INFINITY;
+    for (const subflow of this.subflows) {
+      start = Math.min(start, subflow.firstTime);
+      end = Math.max(end, subflow.lastTime);
+    }
+    return { start, end };
+  }
+
+  /** What is only known at the end goes into the list of events, and the list into the order of time. */
+  finish(): void {
     if (this.closed) return;
     this.closed = true;
     for (const side of [0, 1] as const) {
       const { data } = this.sides[side];
-      for (const burst of data.bursts)
-        this.note(burst.start, burst.firstPacket, burst.to, side, burst.wasted > burst.useful ? 'warning' : 'note', {
-          type: 'reinjection',
-          from: burst.from,
-          to: burst.to,
-          bytes: burst.bytes,
-          packets: burst.packets,
-          start: burst.start,
-          end: burst.end,
-          lastPacket: burst.lastPacket,
-          useful: burst.useful,
-          wasted: burst.wasted,
-        });
+      for (const burst of data.bursts) {
+        const { firstPacket, ...rest } = burst;
+        this.note(burst.start, firstPacket, burst.to, side, burst.wasted > burst.useful ? 'warning' : 'note', { type: 'reinjection', ...rest });
+      }
+      for (const pause of this.pausesOf(side)) {
+        const { firstPacket, ...rest } = pause;
+        this.note(pause.end, firstPacket, pause.to, side, pause.end - pause.start > LONG_PAUSE ? 'warning' : 'note', { type: 'gap', ...rest });
+      }
+      for (const blocked of data.blocked) {
+        const { firstPacket, ...rest } = blocked;
+        this.note(blocked.start, firstPacket, blocked.waiting, side, 'note', { type: 'blocked', ...rest });
+      }
     }
-    this.note(time, 0, 0, 0, 'note', { type: 'connection-closed' });
+    this.note(this.span.end, 0, 0, 0, 'note', { type: 'connection-closed' });
+    this.events.sort((a, b) => a.time - b.time);
   }
 }

@@ -154,10 +154,7 @@ export class Half {
       }
       this.next = end;
       this.lastNewTime = time;
-      if (full) {
-        this.flight.push(end, time);
-        if (s.hasTimestamps) this.stamp(s.tsVal, time);
-      }
+      if (full) this.flight.push(end, time);
       const inFlight = end - this.acked;
       if (inFlight > this.maxFlight) this.maxFlight = inFlight;
       return PAYLOAD.new;
@@ -222,7 +219,6 @@ export class Half {
           // NaN compares false: Karn's rule.
           if (sent <= time) this.rtt.add(time - sent);
         }
-        if (s.hasTimestamps && this.stampCount > 0) this.echo(s.tsEcr, time);
         if (s.sackCount > 0) this.sacks(s, position);
       }
       return true;
@@ -264,7 +260,8 @@ export class Half {
     }
   }
 
-  private stamp(value: number, time: number): void {
+  /** A timestamp goes out; the first packet that carries it counts, acknowledgements too: a receiver has nothing else to measure with. */
+  stamp(value: number, time: number): void {
     const mask = STAMPS - 1;
     if (this.stampCount > 0 && this.stampValues[(this.stampHead + this.stampCount - 1) & mask] === value) return;
     if (this.stampValues === NO_STAMPS) {
@@ -281,7 +278,8 @@ export class Half {
     this.stampCount++;
   }
 
-  private echo(value: number, time: number): void {
+  /** A timestamp of ours comes back; only its first echo tells a round trip. */
+  echo(value: number, time: number): void {
     const mask = STAMPS - 1;
     while (this.stampCount > 0 && ((value - this.stampValues[this.stampHead]!) | 0) >= 0) {
       if (this.stampValues[this.stampHead] === value) this.stampRtt.add(time - this.stampTimes[this.stampHead]!);
