@@ -1,5 +1,7 @@
 /** `subflow trace …`: what happened in this capture? */
 import { Command } from 'commander';
+import { graphCommand } from './trace/graph.ts';
+import { reportCommand } from './trace/report.ts';
 import { withSummary } from './trace/summary.ts';
 import { fieldsCommand, packetsCommand } from './trace/packets.ts';
 
@@ -9,12 +11,14 @@ Examples:
   subflow trace client.pcap.gz lte.pcapng --top 5   two captures merged by time
   subflow trace a.pcap --connection 3               one connection, everything about it
   tcpdump -w - | subflow trace -                    from a pipe
+  subflow trace graph seq a.pcap                    draw it
+  subflow trace report a.pcap -o a.html             a page with everything
   subflow trace packets a.pcap --filter 'tcp.options.mptcp.subtype == 1'`;
 
 export function traceCommand(): Command {
   const trace = withSummary(
     new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
   );
-  for (const make of [packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
+  for (const make of [reportCommand, graphCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
   return trace;
 }

@@ -61,6 +61,17 @@ export async function analyse(
   return { analyzer, damages, interfaceNames, interrupted: abort.signal.aborted };
 }
 
+export interface Span {
+  /** When the first packet was captured. */
+  start: string;
+  seconds: number;
+}
+
+export function spanOf(analyzer: Analyzer): Span {
+  const { seconds, nanoseconds } = analyzer.base;
+  return { start: Number.isNaN(seconds) ? 'never' : new Date(seconds * 1000 + nanoseconds / 1e6).toISOString(), seconds: analyzer.time / 1e6 };
+}
+
 /** Says which files were damaged and where; the exit code is 1 then, because not everything was seen. */
 export function reportDamages(damages: readonly Damage[]): void {
   for (const one of damages)

@@ -245,7 +245,8 @@ function direction(connection: Connection, side: Side): DirectionReport {
  */
 export function roundTrip(subflow: SubflowReport): Distribution | null {
   let best: Distribution | null = null;
-  for (const half of subflow.sent) for (const one of [half.rtt, half.rttByTimestamps]) if (one !== null && (best === null || one.median > best.median)) best = one;
+  for (const half of subflow.sent)
+    for (const one of [half.rtt, half.rttByTimestamps]) if (one !== null && (best === null || one.median > best.median)) best = one;
   return best;
 }
 

@@ -93,5 +93,11 @@ export function zoomed(plot: Plot, from: number, to: number): Plot {
       high = Math.max(high, series.y[i]!, series.y2?.[i] ?? series.y[i]!);
     }
   const scaledToFit = low < high && plot.rows === undefined;
-  return { ...plot, xMin: from, xMax: to, yMin: scaledToFit ? (plot.yMin === 0 && plot.unit !== 'bytes' ? 0 : low) : plot.yMin, yMax: scaledToFit ? high : plot.yMax };
+  return {
+    ...plot,
+    xMin: from,
+    xMax: to,
+    yMin: scaledToFit ? (plot.yMin === 0 && plot.unit !== 'bytes' ? 0 : low) : plot.yMin,
+    yMax: scaledToFit ? high : plot.yMax,
+  };
 }

@@ -113,7 +113,13 @@ function queue(drawn: Drawn, side: Side): Plot {
   const { queue: rows } = drawn.recording;
   const from = rows.get('side');
   const chosen = pick(rows.length, (i) => from[i] === side);
-  plot.series.push({ name: 'queue', shape: 'steps', color: PALETTE[4], x: at(chosen, rows.get('time'), (time) => seconds(drawn, time)), y: at(chosen, rows.get('bytes')) });
+  plot.series.push({
+    name: 'queue',
+    shape: 'steps',
+    color: PALETTE[4],
+    x: at(chosen, rows.get('time'), (time) => seconds(drawn, time)),
+    y: at(chosen, rows.get('bytes')),
+  });
   fit(plot, plot.series);
   return plot;
 }

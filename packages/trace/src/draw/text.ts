@@ -57,7 +57,6 @@ const VANTAGES = {
 } as const;
 
 function subflowLines(one: SubflowReport, index: number, report: ConnectionReport, paint: Paint): string[] {
-  const [up, down] = one.sent;
   const parts = [
     `${one.kind === 'join' ? (one.openedBy === 0 ? 'join' : 'join by the server') : 'first'}${one.backup[0] || one.backup[1] ? ', backup' : ''}`,
     `${seconds(one.start)}–${seconds(one.end)}`,

@@ -3,3 +3,5 @@ export { CaptureInput } from './input.ts';
 export type { InputOptions } from './input.ts';
 export { INTERFACES_PER_FILE, readCaptures } from './read.ts';
 export type { Damage, OnFrame, ReadResult } from './read.ts';
+export { htmlReport } from './html.ts';
+export type { HtmlInput } from './html.ts';

@@ -5,7 +5,8 @@ import { connectionLines, connectionReport, Largest, PLAIN, totalsLines } from '
 import type { ConnectionReport, Paint } from '@subflow/trace';
 import { UsageError } from '../../errors.ts';
 import { color } from '../../network/terminal.ts';
-import { analyse, reportDamages } from '../../trace/reading.ts';
+import { noConnection, parseConnection } from '../../trace/errors.ts';
+import { analyse, reportDamages, spanOf } from '../../trace/reading.ts';
 
 interface Flags {
   all: boolean;
@@ -28,7 +29,7 @@ export function withSummary(command: Command): Command {
         throw new UsageError('BAD_ARGUMENT', 'no capture was named; expected `subflow trace FILE…` (- is standard input), see `subflow trace --help`');
       const top = flags.all ? Number.MAX_SAFE_INTEGER : Number(flags.top);
       if (!(top >= 0)) throw new UsageError('BAD_ARGUMENT', `--top "${flags.top}"; expected a number of connections`);
-      const only = flags.connection === undefined ? null : Number(flags.connection);
+      const only = parseConnection(flags.connection);
       const kept = new Largest<ConnectionReport>(only === null ? top : 1);
       const { analyzer, damages } = await analyse(files, {
         detail: flags.brief ? 'summary' : 'full',
@@ -41,11 +42,7 @@ export function withSummary(command: Command): Command {
       const totals = analyzer.totals();
       if (only !== null && kept.values.length === 0) throw noConnection(only, totals.mptcpConnections);
       const reports = kept.values.toSorted((a, b) => a.index - b.index);
-      const base = analyzer.base;
-      const span = {
-        start: base.seconds === base.seconds ? new Date(base.seconds * 1000 + base.nanoseconds / 1e6).toISOString() : 'never',
-        seconds: analyzer.time / 1e6,
-      };
+      const span = spanOf(analyzer);
       if (flags.json) {
         process.stdout.write(
           `${JSON.stringify({ files, start: span.start, seconds: span.seconds, totals: { ...totals, options: [...totals.options] }, connections: reports, damages })}\n`,
@@ -62,14 +59,7 @@ export function withSummary(command: Command): Command {
     });
 }
 
-export function noConnection(wanted: number | string, count: number): UsageError {
-  return new UsageError(
-    'NO_CONNECTION',
-    `there is no Multipath TCP connection ${wanted}; ${count === 0 ? 'the capture has none' : `the capture has ${count}, numbered from 0 to ${count - 1}`}`,
-  );
-}
-
-const COLOURED: Paint = {
+export const COLOURED: Paint = {
   bold: (text) => styleText('bold', text),
   dim: (text) => styleText('dim', text),
   subflow: (index, text) => color(index, text),
