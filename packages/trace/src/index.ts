@@ -30,3 +30,7 @@ export type { Drawn, Graph } from './draw/plots.ts';
 export { svgOf } from './draw/svg.ts';
 export { terminalPlot } from './draw/terminal.ts';
 export { signallingEvents, signallingLines, signallingSvg } from './draw/signalling.ts';
+export { csvLine, tableOf, TABLES } from './draw/tables.ts';
+export type { Table, TableName } from './draw/tables.ts';
+export { xplotLines } from './draw/xplot.ts';
+export { ms, seconds, size } from './analysis/story.ts';

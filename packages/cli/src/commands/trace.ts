@@ -1,5 +1,7 @@
 /** `subflow trace …`: what happened in this capture? */
 import { Command } from 'commander';
+import { connectionsCommand } from './trace/connections.ts';
+import { exportCommand } from './trace/export.ts';
 import { graphCommand } from './trace/graph.ts';
 import { reportCommand } from './trace/report.ts';
 import { withSummary } from './trace/summary.ts';
@@ -19,6 +21,6 @@ export function traceCommand(): Command {
   const trace = withSummary(
     new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
   );
-  for (const make of [reportCommand, graphCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
+  for (const make of [reportCommand, graphCommand, connectionsCommand, exportCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
   return trace;
 }

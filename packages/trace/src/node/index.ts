@@ -5,3 +5,4 @@ export { INTERFACES_PER_FILE, readCaptures } from './read.ts';
 export type { Damage, OnFrame, ReadResult } from './read.ts';
 export { htmlReport } from './html.ts';
 export type { HtmlInput } from './html.ts';
+export { parquetOf } from './parquet.ts';
