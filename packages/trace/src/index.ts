@@ -34,3 +34,6 @@ export { csvLine, tableOf, TABLES } from './draw/tables.ts';
 export type { Table, TableName } from './draw/tables.ts';
 export { xplotLines } from './draw/xplot.ts';
 export { ms, seconds, size } from './analysis/story.ts';
+export { Fingerprints } from './analysis/fingerprints.ts';
+export { compareCaptures } from './analysis/compare.ts';
+export type { CaptureComparison, ConnectionComparison, DirectionComparison, SubflowComparison } from './analysis/compare.ts';

@@ -1,5 +1,6 @@
 /** `subflow trace …`: what happened in this capture? */
 import { Command } from 'commander';
+import { compareCommand } from './trace/compare.ts';
 import { connectionsCommand } from './trace/connections.ts';
 import { exportCommand } from './trace/export.ts';
 import { graphCommand } from './trace/graph.ts';
@@ -21,6 +22,6 @@ export function traceCommand(): Command {
   const trace = withSummary(
     new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
   );
-  for (const make of [reportCommand, graphCommand, connectionsCommand, exportCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
+  for (const make of [reportCommand, graphCommand, connectionsCommand, compareCommand, exportCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
   return trace;
 }

@@ -226,7 +226,7 @@ export class Analyzer {
       flows[entry] = subflow;
     }
     const side: Side = table.forward === subflow.initiatorForward ? 0 : 1;
-    if (this.severalInterfaces && isCopy(subflow, side, interfaceIndex, time)) {
+    if (this.severalInterfaces && isCopy(subflow, side, s, interfaceIndex, time)) {
       subflow.copies++;
       this.copies++;
       return false;
@@ -604,11 +604,25 @@ function isNewConnection(subflow: Subflow, s: Segment): boolean {
   return !(first.synSeen && first.isn === s.seq) && (first.known || subflow.halves[1].known);
 }
 
-/** Whether a packet of another interface repeats what its own interface has shown. */
-function isCopy(subflow: Subflow, side: Side, interfaceIndex: number, time: number): boolean {
-  const own = subflow.interfaces[side];
-  if (own !== interfaceIndex && own >= 0 && time - subflow.interfaceTimes[side]! < INTERFACE_SILENT) return true;
-  subflow.interfaces[side] = interfaceIndex;
-  subflow.interfaceTimes[side] = time;
+/**
+ * Whether a packet of another interface (or of another file: the other end's capture) repeats what is known. Each
+ * direction is taken from one interface, both from the same where that has both; it moves to another only when its own
+ * has fallen silent and the other has something new.
+ */
+function isCopy(subflow: Subflow, side: Side, s: Segment, interfaceIndex: number, time: number): boolean {
+  const { interfaces, interfaceTimes } = subflow;
+  const own = interfaces[side];
+  const me = subflow.halves[side];
+  const peer = subflow.halves[1 - side]!;
+  if (own !== interfaceIndex && own >= 0) {
+    const fresh = !me.known || me.position(s.seq) + s.payloadLength > me.next || ((s.flags & FLAG.ack) !== 0 && peer.known && peer.position(s.ack) > peer.acked);
+    const together = interfaceIndex === interfaces[1 - side];
+    if (!together && !(fresh && time - interfaceTimes[side]! > INTERFACE_SILENT)) return true;
+    interfaces[side] = interfaceIndex;
+    interfaceTimes[side] = time;
+    return !fresh;
+  }
+  interfaces[side] = interfaceIndex;
+  interfaceTimes[side] = time;
   return false;
 }
