@@ -1,13 +1,8 @@
 /** What was in the SYNs that came to a port: a packet socket looks on, because accepted sockets do not tell. */
 import { FLAG, formatAddress, isMalformed, parsePacketValue } from '@subflow/wire';
-import type { Socket } from 'node:net';
-import { attachFilter, bindPacket, close, EAGAIN, packetSocket, read, setSocketOption } from './system.ts';
-import { pollDescriptor } from './vnet-port.ts';
+import { PacketTap } from './packet-tap.ts';
 
-const BUFFER = 4096;
 const MOST = 20_000;
-const SOL_PACKET = 263;
-const PACKET_IGNORE_OUTGOING = 23;
 
 export interface SynFacts {
   /** Version of the MP_CAPABLE option; null when there was none. */
@@ -24,56 +19,27 @@ export interface SynFacts {
 
 /** Remembers the SYNs of the latest connections. Throws {@link LinkError} `NO_PRIVILEGE` without CAP_NET_RAW. */
 export class SynObserver {
-  private readonly socket: Socket;
-  private readonly fd: number;
-  private readonly buffer = new Uint8Array(BUFFER);
+  private readonly tap: PacketTap;
   private readonly seen = new Map<string, SynFacts>();
-  private stopped = false;
 
   constructor(port: number) {
-    this.fd = packetSocket(true);
-    try {
-      // What leaves comes by again where it arrives (loopback): once is enough.
-      setSocketOption(this.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, new Uint8Array([1, 0, 0, 0]));
-      attachFilter(this.fd, synFilter(port));
-      bindPacket(this.fd, 0);
-    } catch (error) {
-      close(this.fd);
-      throw error;
-    }
-    this.socket = pollDescriptor(this.fd, this.buffer, (size) => this.take(size));
-    this.socket.on('error', () => undefined);
-    this.socket.resume();
-    this.socket.unref();
+    this.tap = new PacketTap({ ignoreOutgoing: true, filter: synFilter(port) }, (bytes, length) => this.note(bytes.slice(0, length)));
+    this.tap.unref();
   }
 
   /** The SYN of a connection from this end; null when none was seen. */
   synOf(address: string, port: number): SynFacts | null {
     // The packet may still lie in the queue: the connection was quicker than the event loop.
-    this.drain();
+    this.tap.drain();
     return this.seen.get(keyOf(address, port)) ?? null;
   }
 
   close(): void {
-    this.stopped = true;
-    this.socket.destroy();
+    this.tap.close();
   }
 
-  private take(size: number): void {
-    this.note(size);
-    this.drain();
-  }
-
-  private drain(): void {
-    while (!this.stopped) {
-      const size = read(this.fd, this.buffer, BUFFER);
-      if (size === -EAGAIN || size <= 0) return;
-      this.note(size);
-    }
-  }
-
-  private note(size: number): void {
-    const packet = parsePacketValue(this.buffer.slice(0, size));
+  private note(bytes: Uint8Array): void {
+    const packet = parsePacketValue(bytes);
     if (isMalformed(packet) || packet.tcp === null) return;
     const key = keyOf(formatAddress(packet.ip.source), packet.tcp.sourcePort);
     if ((packet.tcp.flags & FLAG.syn) === 0) {

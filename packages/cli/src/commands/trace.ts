@@ -4,7 +4,9 @@ import { compareCommand } from './trace/compare.ts';
 import { connectionsCommand } from './trace/connections.ts';
 import { exportCommand } from './trace/export.ts';
 import { graphCommand } from './trace/graph.ts';
+import { liveCommand } from './trace/live.ts';
 import { reportCommand } from './trace/report.ts';
+import { scrubCommand } from './trace/scrub.ts';
 import { withSummary } from './trace/summary.ts';
 import { fieldsCommand, packetsCommand } from './trace/packets.ts';
 
@@ -22,6 +24,7 @@ export function traceCommand(): Command {
   const trace = withSummary(
     new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
   );
-  for (const make of [reportCommand, graphCommand, connectionsCommand, compareCommand, exportCommand, packetsCommand, fieldsCommand]) trace.addCommand(make().copyInheritedSettings(trace));
+  for (const make of [reportCommand, graphCommand, connectionsCommand, compareCommand, exportCommand, liveCommand, scrubCommand, packetsCommand, fieldsCommand])
+    trace.addCommand(make().copyInheritedSettings(trace));
   return trace;
 }

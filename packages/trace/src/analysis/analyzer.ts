@@ -615,7 +615,8 @@ function isCopy(subflow: Subflow, side: Side, s: Segment, interfaceIndex: number
   const me = subflow.halves[side];
   const peer = subflow.halves[1 - side]!;
   if (own !== interfaceIndex && own >= 0) {
-    const fresh = !me.known || me.position(s.seq) + s.payloadLength > me.next || ((s.flags & FLAG.ack) !== 0 && peer.known && peer.position(s.ack) > peer.acked);
+    const fresh =
+      !me.known || me.position(s.seq) + s.payloadLength > me.next || ((s.flags & FLAG.ack) !== 0 && peer.known && peer.position(s.ack) > peer.acked);
     const together = interfaceIndex === interfaces[1 - side];
     if (!together && !(fresh && time - interfaceTimes[side]! > INTERFACE_SILENT)) return true;
     interfaces[side] = interfaceIndex;

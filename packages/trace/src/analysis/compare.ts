@@ -103,7 +103,8 @@ function matchSubflows(a: Connection, b: Connection, client: Fingerprints, serve
   for (const mine of a.subflows) {
     const near = client.subflows.get(mine);
     const found = [...left].find((other) => {
-      if (mine.kind === 'join' && other.kind === 'join' && (mine.nonces[0] !== 0 || mine.nonces[1] !== 0)) return mine.nonces[0] === other.nonces[0] && mine.token === other.token;
+      if (mine.kind === 'join' && other.kind === 'join' && (mine.nonces[0] !== 0 || mine.nonces[1] !== 0))
+        return mine.nonces[0] === other.nonces[0] && mine.token === other.token;
       if (mine.kind === 'initial' && other.kind === 'initial') return true;
       return near?.[0].isn === server.subflows.get(other)?.[0].isn;
     });
@@ -149,11 +150,21 @@ function compareSubflow({ client, server, near, far }: Both, offset: number): Su
   describe('the client', near[0], far[0], up, changes);
   describe('the server', far[1], near[1], down, changes);
   const translated = client.sourceText !== server.sourceText || client.destinationText !== server.destinationText;
-  if (client.sourceText !== server.sourceText) changes.unshift(`the client is ${client.sourceText} at its own end and ${server.sourceText} for the server: its address is translated`);
-  if (client.destinationText !== server.destinationText) changes.unshift(`the server is ${client.destinationText} for the client and ${server.destinationText} at its own end: its address is translated`);
+  if (client.sourceText !== server.sourceText)
+    changes.unshift(`the client is ${client.sourceText} at its own end and ${server.sourceText} for the server: its address is translated`);
+  if (client.destinationText !== server.destinationText)
+    changes.unshift(`the server is ${client.destinationText} for the client and ${server.destinationText} at its own end: its address is translated`);
   const sequenceRewritten = near.some((half, i) => half.syn !== null && far[i]!.syn !== null && half.isn !== far[i]!.isn);
   if (sequenceRewritten) changes.push('initial sequence numbers are rewritten on the way');
-  return { client: `${client.sourceText} → ${client.destinationText}`, server: `${server.sourceText} → ${server.destinationText}`, translated, sequenceRewritten, up, down, changes };
+  return {
+    client: `${client.sourceText} → ${client.destinationText}`,
+    server: `${server.sourceText} → ${server.destinationText}`,
+    translated,
+    sequenceRewritten,
+    up,
+    down,
+    changes,
+  };
 }
 
 function compareDirection(from: HalfPrints, to: HalfPrints, offset: number): DirectionComparison {
@@ -172,7 +183,14 @@ function compareDirection(from: HalfPrints, to: HalfPrints, offset: number): Dir
   for (const delay of delays(from, to)) samples.add(Math.max(0, delay + offset));
   const ttls = [...from.ttls];
   const others = [...to.ttls];
-  return { sent, arrived, lost, appeared, delay: samples.distribution(), hops: ttls.length === 1 && others.length === 1 && ttls[0]! >= others[0]! ? ttls[0]! - others[0]! : null };
+  return {
+    sent,
+    arrived,
+    lost,
+    appeared,
+    delay: samples.distribution(),
+    hops: ttls.length === 1 && others.length === 1 && ttls[0]! >= others[0]! ? ttls[0]! - others[0]! : null,
+  };
 }
 
 function describe(who: string, from: HalfPrints, to: HalfPrints, direction: DirectionComparison, changes: string[]): void {
@@ -183,10 +201,20 @@ function describe(who: string, from: HalfPrints, to: HalfPrints, direction: Dire
   if (direction.appeared > 10 && direction.lost > 10 && from.dataPackets !== to.dataPackets)
     changes.push(`${who}'s data are cut up or joined on the way (${from.dataPackets} packets become ${to.dataPackets})`);
   const classes = [...from.trafficClasses].filter((one) => !to.trafficClasses.has(one));
-  if (classes.length > 0 && to.packets.size > 0) changes.push(`DSCP or ECN of ${who}'s packets is changed on the way (${[...from.trafficClasses].join(', ')} becomes ${[...to.trafficClasses].join(', ')})`);
+  if (classes.length > 0 && to.packets.size > 0)
+    changes.push(`DSCP or ECN of ${who}'s packets is changed on the way (${[...from.trafficClasses].join(', ')} becomes ${[...to.trafficClasses].join(', ')})`);
 }
 
-const OPTION_NAMES: Record<string, string> = { '2': 'MSS', '3': 'window scale', '4': 'SACK permitted', '5': 'SACK', '8': 'timestamps', '30.0': 'MP_CAPABLE', '30.1': 'MP_JOIN', '34': 'Fast Open' };
+const OPTION_NAMES: Record<string, string> = {
+  '2': 'MSS',
+  '3': 'window scale',
+  '4': 'SACK permitted',
+  '5': 'SACK',
+  '8': 'timestamps',
+  '30.0': 'MP_CAPABLE',
+  '30.1': 'MP_JOIN',
+  '34': 'Fast Open',
+};
 
 function synChanges(who: string, sent: SynFacts, arrived: SynFacts, changes: string[]): void {
   const before = sent.options.split(' ').filter((one) => one !== '');

@@ -82,7 +82,7 @@ export class Fingerprints {
 
 function optionKinds(view: DataView, from: number, end: number): string {
   const out: string[] = [];
-  for (let at = from; at < end; ) {
+  for (let at = from; at < end;) {
     const kind = view.getUint8(at);
     if (kind === 0) break;
     if (kind === 1) {

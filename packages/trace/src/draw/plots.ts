@@ -28,7 +28,7 @@ export interface Drawn {
 /** One picture. `side`: whose data; null takes the side that sent more. */
 export function plotOf(graph: Graph, drawn: Drawn, wanted: Side | null = null): Plot {
   const { report } = drawn;
-  const side = wanted ?? (report.directions[0].bytes > report.directions[1].bytes ? 0 : 1);
+  const side = wanted ?? largerSide(report);
   switch (graph) {
     case 'seq':
       return sequence(drawn, side);
@@ -41,16 +41,20 @@ export function plotOf(graph: Graph, drawn: Drawn, wanted: Side | null = null): 
     case 'window':
       return window(drawn, side);
     case 'throughput':
-      return throughput(drawn, side);
+      return throughputPlot(drawn.connection, report, side);
     case 'timeline':
       return timeline(drawn);
   }
 }
 
+/** Who sent more. */
+function largerSide(report: ConnectionReport): Side {
+  return report.directions[0].bytes > report.directions[1].bytes ? 0 : 1;
+}
+
 const WHO = ['the client', 'the server'] as const;
 
-function base(drawn: Drawn, graph: Graph, side: Side, title: string, yTitle: string, unit: Plot['unit']): Plot {
-  const { report } = drawn;
+function base(report: ConnectionReport, graph: Graph, side: Side, title: string, yTitle: string, unit: Plot['unit']): Plot {
   return {
     id: `${graph}-${side === 0 ? 'up' : 'down'}`,
     title,
@@ -68,7 +72,7 @@ function base(drawn: Drawn, graph: Graph, side: Side, title: string, yTitle: str
 /** Data sequence number over time: segments by subflow, what was sent again, DATA_ACKs, the right edge of the window. */
 function sequence(drawn: Drawn, side: Side): Plot {
   const { report, recording } = drawn;
-  const plot = base(drawn, 'seq', side, `Data sequence numbers of what ${WHO[side]} sent`, 'Data sequence number, relative', 'bytes');
+  const plot = base(drawn.report, 'seq', side, `Data sequence numbers of what ${WHO[side]} sent`, 'Data sequence number, relative', 'bytes');
   const { payload, acks } = recording;
   const from = payload.get('side');
   const kind = payload.get('kind');
@@ -109,7 +113,7 @@ function segments(drawn: Drawn, name: string, color: string, keep: (row: number)
 }
 
 function queue(drawn: Drawn, side: Side): Plot {
-  const plot = base(drawn, 'ooo', side, `Out-of-order queue of what ${WHO[side]} sent, where the capture was made`, 'Bytes behind a hole', 'bytes');
+  const plot = base(drawn.report, 'ooo', side, `Out-of-order queue of what ${WHO[side]} sent, where the capture was made`, 'Bytes behind a hole', 'bytes');
   const { queue: rows } = drawn.recording;
   const from = rows.get('side');
   const chosen = pick(rows.length, (i) => from[i] === side);
@@ -125,14 +129,14 @@ function queue(drawn: Drawn, side: Side): Plot {
 }
 
 function flight(drawn: Drawn, side: Side): Plot {
-  const plot = base(drawn, 'flight', side, `Bytes in flight, sent by ${WHO[side]}`, 'Bytes in flight', 'bytes');
+  const plot = base(drawn.report, 'flight', side, `Bytes in flight, sent by ${WHO[side]}`, 'Bytes in flight', 'bytes');
   bySubflow(drawn, side, plot, 'flight', (value) => value);
   fit(plot, plot.series);
   return plot;
 }
 
 function rtt(drawn: Drawn, side: Side): Plot {
-  const plot = base(drawn, 'rtt', side, `Round-trip time of what ${WHO[side]} sent, by sequence numbers`, 'Round-trip time', 'milliseconds');
+  const plot = base(drawn.report, 'rtt', side, `Round-trip time of what ${WHO[side]} sent, by sequence numbers`, 'Round-trip time', 'milliseconds');
   bySubflow(drawn, side, plot, 'rtt', (value) => value / 1000, 'points');
   fit(plot, plot.series);
   return plot;
@@ -158,7 +162,7 @@ function bySubflow(drawn: Drawn, side: Side, plot: Plot, column: 'flight' | 'rtt
 
 function window(drawn: Drawn, side: Side): Plot {
   const reader = side === 0 ? 1 : 0;
-  const plot = base(drawn, 'window', side, `Receive window that ${WHO[reader]} advertised`, 'Window', 'bytes');
+  const plot = base(drawn.report, 'window', side, `Receive window that ${WHO[reader]} advertised`, 'Window', 'bytes');
   const { acks } = drawn.recording;
   const acker = acks.get('side');
   const owner = acks.get('subflow');
@@ -178,10 +182,9 @@ function window(drawn: Drawn, side: Side): Plot {
   return plot;
 }
 
-/** Throughput of the payload on the wire, the subflows on top of one another. */
-function throughput(drawn: Drawn, side: Side): Plot {
-  const { report, connection } = drawn;
-  const plot = base(drawn, 'throughput', side, `Throughput of what ${WHO[side]} sent, subflows on top of one another`, 'Throughput', 'bits per second');
+/** Throughput of the payload on the wire, the subflows on top of one another; needs no recording. */
+export function throughputPlot(connection: Connection, report: ConnectionReport, side: Side = largerSide(report)): Plot {
+  const plot = base(report, 'throughput', side, `Throughput of what ${WHO[side]} sent, subflows on top of one another`, 'Throughput', 'bits per second');
   const width = Math.max(LEAST_BIN, (report.end - report.start) / THROUGHPUT_BINS);
   const count = Math.ceil((report.end - report.start) / width) + 1;
   const x = Float64Array.from({ length: count }, (_, i) => ((i + 0.5) * width) / 1e6);
@@ -201,7 +204,7 @@ function throughput(drawn: Drawn, side: Side): Plot {
 /** When each subflow was there, and when it carried data. */
 function timeline(drawn: Drawn): Plot {
   const { report, connection } = drawn;
-  const plot = base(drawn, 'timeline', 1, 'Subflows: when they were there, and when they carried data', '', 'count');
+  const plot = base(drawn.report, 'timeline', 1, 'Subflows: when they were there, and when they carried data', '', 'count');
   plot.rows = report.subflows.map((one) => `${one.number}  ${one.source}:${one.sourcePort} → ${one.destination}:${one.destinationPort}`);
   plot.yMax = report.subflows.length;
   for (const [i, one] of report.subflows.entries()) {

@@ -26,23 +26,63 @@ export function tableOf(name: TableName, drawn: readonly Drawn[]): Table {
     case 'seq':
       return {
         name,
-        columns: [...head, column('direction', 'text'), column('subflow', 'integer'), column('dsn_start', 'integer'), column('dsn_end', 'integer'), column('kind', 'text'), column('packet', 'integer')],
+        columns: [
+          ...head,
+          column('direction', 'text'),
+          column('subflow', 'integer'),
+          column('dsn_start', 'integer'),
+          column('dsn_end', 'integer'),
+          column('kind', 'text'),
+          column('packet', 'integer'),
+        ],
         rows: rowsOf(drawn, function* ({ recording, report }) {
           const c = recording.payload;
-          const [time, side, subflow, position, length, kind, packet] = [c.get('time'), c.get('side'), c.get('subflow'), c.get('position'), c.get('length'), c.get('kind'), c.get('packet')];
+          const [time, side, subflow, position, length, kind, packet] = [
+            c.get('time'),
+            c.get('side'),
+            c.get('subflow'),
+            c.get('position'),
+            c.get('length'),
+            c.get('kind'),
+            c.get('packet'),
+          ];
           for (let i = 0; i < c.length; i++)
-            yield [report.index, time[i]! / 1e6, DIRECTION[side[i] as 0 | 1], subflow[i]!, position[i]!, position[i]! + length[i]!, KINDS[kind[i] as 0]!, packet[i]!];
+            yield [
+              report.index,
+              time[i]! / 1e6,
+              DIRECTION[side[i] as 0 | 1],
+              subflow[i]!,
+              position[i]!,
+              position[i]! + length[i]!,
+              KINDS[kind[i] as 0]!,
+              packet[i]!,
+            ];
         }),
       };
     case 'acks':
       return {
         name,
-        columns: [...head, column('direction', 'text'), column('subflow', 'integer'), column('data_ack', 'integer'), column('window', 'integer'), column('packet', 'integer')],
+        columns: [
+          ...head,
+          column('direction', 'text'),
+          column('subflow', 'integer'),
+          column('data_ack', 'integer'),
+          column('window', 'integer'),
+          column('packet', 'integer'),
+        ],
         rows: rowsOf(drawn, function* ({ recording, report }) {
           const c = recording.acks;
-          const [time, side, subflow, position, window, packet] = [c.get('time'), c.get('side'), c.get('subflow'), c.get('position'), c.get('window'), c.get('packet')];
+          const [time, side, subflow, position, window, packet] = [
+            c.get('time'),
+            c.get('side'),
+            c.get('subflow'),
+            c.get('position'),
+            c.get('window'),
+            c.get('packet'),
+          ];
           // The direction is that of the data which is acknowledged.
-          for (let i = 0; i < c.length; i++) yield [report.index, time[i]! / 1e6, DIRECTION[(1 - side[i]!) as 0 | 1], subflow[i]!, position[i]!, window[i]!, packet[i]!];
+          for (let i = 0; i < c.length; i++)
+            yield [report.index, time[i]! / 1e6, DIRECTION[(1 - side[i]!) as 0 | 1], subflow[i]!, position[i]!, window[i]!, packet[i]!];
         }),
       };
     case 'flight':
@@ -54,7 +94,8 @@ export function tableOf(name: TableName, drawn: readonly Drawn[]): Table {
           const c = recording.flight;
           const [time, side, subflow, value] = [c.get('time'), c.get('side'), c.get('subflow'), c.get(name)];
           for (let i = 0; i < c.length; i++)
-            if (!Number.isNaN(value[i]!)) yield [report.index, time[i]! / 1e6, DIRECTION[side[i] as 0 | 1], subflow[i]!, name === 'flight' ? value[i]! : value[i]! / 1000];
+            if (!Number.isNaN(value[i]!))
+              yield [report.index, time[i]! / 1e6, DIRECTION[side[i] as 0 | 1], subflow[i]!, name === 'flight' ? value[i]! : value[i]! / 1000];
         }),
       };
     case 'queue':
@@ -77,7 +118,8 @@ export function tableOf(name: TableName, drawn: readonly Drawn[]): Table {
             for (const side of [0, 1] as const) {
               const bins = subflow.halves[subflow.sideOf(side)].throughput.resampled(report.start, GOODPUT_STEP, count);
               for (let i = 0; i < count; i++)
-                if (bins[i]! > 0) yield [report.index, (report.start + i * GOODPUT_STEP) / 1e6, DIRECTION[side], subflow.number, (bins[i]! * 8e6) / GOODPUT_STEP];
+                if (bins[i]! > 0)
+                  yield [report.index, (report.start + i * GOODPUT_STEP) / 1e6, DIRECTION[side], subflow.number, (bins[i]! * 8e6) / GOODPUT_STEP];
             }
         }),
       };
@@ -133,7 +175,15 @@ export function tableOf(name: TableName, drawn: readonly Drawn[]): Table {
     case 'events':
       return {
         name,
-        columns: [...head, column('packet', 'integer'), column('subflow', 'integer'), column('by', 'text'), column('severity', 'text'), column('type', 'text'), column('details', 'text')],
+        columns: [
+          ...head,
+          column('packet', 'integer'),
+          column('subflow', 'integer'),
+          column('by', 'text'),
+          column('severity', 'text'),
+          column('type', 'text'),
+          column('details', 'text'),
+        ],
         rows: rowsOf(drawn, function* ({ report }) {
           for (const { time, packet, subflow, by, severity, type, connection, ...details } of report.events)
             yield [connection, time / 1e6, packet, subflow, by === 0 ? 'client' : 'server', severity, type, JSON.stringify(details)];
@@ -156,5 +206,7 @@ function rowsOf<T>(drawn: readonly Drawn[], each: (one: Drawn) => Generator<T>):
 
 /** RFC 4180. */
 export function csvLine(cells: readonly (number | string | boolean | null)[]): string {
-  return cells.map((cell) => (cell === null ? '' : typeof cell === 'string' && /[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : String(cell))).join(',');
+  return cells
+    .map((cell) => (cell === null ? '' : typeof cell === 'string' && /[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : String(cell)))
+    .join(',');
 }

@@ -6,6 +6,7 @@ const TYPES = { number: 'DOUBLE', integer: 'INT64', text: 'STRING', boolean: 'BO
 
 export function parquetOf(table: Table): Uint8Array {
   const columns = table.columns.map(({ name, type }) => ({ name, type: TYPES[type], data: [] as unknown[], nullable: true }));
-  for (const row of table.rows) row.forEach((cell, i) => columns[i]!.data.push(cell !== null && table.columns[i]!.type === 'integer' ? BigInt(Math.round(cell as number)) : cell));
+  for (const row of table.rows)
+    row.forEach((cell, i) => columns[i]!.data.push(cell !== null && table.columns[i]!.type === 'integer' ? BigInt(Math.round(cell as number)) : cell));
   return new Uint8Array(parquetWriteBuffer({ columnData: columns }));
 }

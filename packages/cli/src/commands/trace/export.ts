@@ -39,7 +39,8 @@ export function exportCommand(): Command {
     .option('--top <n>', 'how many connections, the largest first', '100')
     .addHelpText('after', EXAMPLES)
     .action(async (files: string[], flags: Flags) => {
-      if (!(FORMATS as readonly string[]).includes(flags.format)) throw new UsageError('BAD_ARGUMENT', `--format "${flags.format}"; expected one of ${FORMATS.join(', ')}`);
+      if (!(FORMATS as readonly string[]).includes(flags.format))
+        throw new UsageError('BAD_ARGUMENT', `--format "${flags.format}"; expected one of ${FORMATS.join(', ')}`);
       const top = Number(flags.top);
       if (!(top >= 1)) throw new UsageError('BAD_ARGUMENT', `--top "${flags.top}"; expected a number of connections`);
       const { drawn, damages, totals } = await draw(files, parseConnection(flags.connection), top);
@@ -61,7 +62,14 @@ async function tables(drawn: readonly Drawn[], directory: string, format: 'csv' 
     const table = tableOf(name, drawn);
     const file = join(directory, `${name}.${format}`);
     if (format === 'parquet') write(file, parquetOf(table));
-    else await writeLines(file, csvLines(table.columns.map((one) => one.name), table.rows));
+    else
+      await writeLines(
+        file,
+        csvLines(
+          table.columns.map((one) => one.name),
+          table.rows,
+        ),
+      );
     out.push(file);
   }
   return out;

@@ -1,0 +1,45 @@
+/** `subflow trace scrub`: a capture to hand on. */
+import { createHmac, randomBytes } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { Command } from 'commander';
+import { pcapngInterface, pcapngPacket, pcapngSection } from '@subflow/wire';
+import { Scrubber } from '@subflow/trace';
+import { UsageError } from '../../errors.ts';
+import { analyse, reportDamages } from '../../trace/reading.ts';
+
+const EXAMPLES = `
+Examples:
+  subflow trace scrub private.pcap -o public.pcapng
+
+Replaced: IP addresses (10.0.0.0/8 and 2001:db8::/32, numbered as they come), also those in ADD_ADDR; MAC addresses (gone);
+payload (zeros); keys, and what follows from them: tokens, HMACs, data sequence numbers. Options that Multipath TCP does not need
+(cookies, signatures, unknown ones) are emptied. Checksums are right again. Kept: ports, times, lengths, sequence numbers,
+timestamps, TTL. Left out: everything but TCP, tunnels, fragments.`;
+
+export function scrubCommand(): Command {
+  return new Command('scrub')
+    .description('anonymise: addresses, payload and keys, checksums mended')
+    .argument('<file...>', 'captures; - is standard input')
+    .requiredOption('-o, --output <file>', 'where to (pcapng)')
+    .addHelpText('after', EXAMPLES)
+    .action(async (files: string[], flags: { output: string }) => {
+      const secret = randomBytes(32);
+      const scrubber = new Scrubber((input) => createHmac('sha256', secret).update(input).digest());
+      let fd: number;
+      try {
+        fd = openSync(flags.output, 'w');
+      } catch (error) {
+        throw new UsageError('FILE_NOT_WRITTEN', `${flags.output}: ${(error as Error).message}`);
+      }
+      writeSync(fd, pcapngSection('subflow trace scrub'));
+      writeSync(fd, pcapngInterface(scrubber.linkType, 'scrubbed'));
+      const { damages } = await analyse(files, { detail: 'summary' }, (reader, analyzer) => {
+        const scrubbed = scrubber.frame(analyzer);
+        if (scrubbed !== null) writeSync(fd, pcapngPacket({ interface: 0, seconds: reader.seconds, nanoseconds: reader.nanoseconds, ...scrubbed }));
+        return true;
+      });
+      closeSync(fd);
+      process.stdout.write(`${flags.output}: ${scrubber.written} packets, ${scrubber.dropped} left out (not TCP, tunnels, fragments)\n`);
+      reportDamages(damages);
+    });
+}

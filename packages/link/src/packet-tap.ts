@@ -1,0 +1,69 @@
+/** Looks on at packets of interfaces, from the IP header on: a packet socket, no libpcap. */
+import type { Socket } from 'node:net';
+import { attachFilter, bindPacket, close, EAGAIN, packetSocket, read, setSocketOption } from './system.ts';
+import { deviceFacts } from './packet-socket.ts';
+import { pollDescriptor } from './vnet-port.ts';
+
+const SOL_PACKET = 263;
+const PACKET_IGNORE_OUTGOING = 23;
+
+export interface PacketTapOptions {
+  /** Name of an interface; all of them by default. */
+  interface?: string;
+  /** A classic BPF program, from the IP header on. */
+  filter?: readonly (readonly [number, number, number, number])[];
+  /** What leaves comes by again where it arrives (loopback): leave it out. */
+  ignoreOutgoing?: boolean;
+  /** Bytes of each packet that are looked at. */
+  snapLength?: number;
+}
+
+/** Throws {@link LinkError} `NO_PRIVILEGE` without CAP_NET_RAW, `NO_DEVICE`. */
+export class PacketTap {
+  private readonly socket: Socket;
+  private readonly fd: number;
+  private readonly buffer: Uint8Array;
+  private readonly onPacket: (bytes: Uint8Array, length: number) => void;
+  private stopped = false;
+
+  /** `onPacket` gets a buffer that is used again: the packet is its first `length` bytes. */
+  constructor(options: PacketTapOptions, onPacket: (bytes: Uint8Array, length: number) => void) {
+    this.onPacket = onPacket;
+    this.buffer = new Uint8Array(options.snapLength ?? 4096);
+    this.fd = packetSocket(true);
+    try {
+      const index = options.interface === undefined ? 0 : deviceFacts(options.interface).index;
+      if (options.ignoreOutgoing === true) setSocketOption(this.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, new Uint8Array([1, 0, 0, 0]));
+      if (options.filter !== undefined) attachFilter(this.fd, options.filter);
+      bindPacket(this.fd, index);
+    } catch (error) {
+      close(this.fd);
+      throw error;
+    }
+    this.socket = pollDescriptor(this.fd, this.buffer, (size) => {
+      this.onPacket(this.buffer, size);
+      this.drain();
+    });
+    this.socket.on('error', () => undefined);
+    this.socket.resume();
+  }
+
+  /** Does not keep the process alive. */
+  unref(): void {
+    this.socket.unref();
+  }
+
+  /** Takes what lies in the queue now, without waiting for the event loop. */
+  drain(): void {
+    while (!this.stopped) {
+      const size = read(this.fd, this.buffer, this.buffer.length);
+      if (size === -EAGAIN || size <= 0) return;
+      this.onPacket(this.buffer, size);
+    }
+  }
+
+  close(): void {
+    this.stopped = true;
+    this.socket.destroy();
+  }
+}
