@@ -65,7 +65,7 @@ function subflowLines(one: SubflowReport, index: number, report: ConnectionRepor
   const rtt = roundTrip(one);
   if (rtt !== null) parts.push(`RTT ${ms(rtt.median)} (least ${ms(rtt.min)})`);
   const lines = [
-    `    ${paint.subflow(index, `${one.number}  ${one.source}:${one.sourcePort} → ${one.destination}:${one.destinationPort}`)}  ${parts.join(', ')}`,
+    `    ${paint.subflow(index, `${one.number}  ${endpoint(one.source, one.sourcePort)} → ${endpoint(one.destination, one.destinationPort)}`)}  ${parts.join(', ')}`,
   ];
   one.sent.forEach((half, by) => {
     if (half.bytes === 0) return;
@@ -118,6 +118,11 @@ export function totalsLines(totals: Totals, files: readonly string[], span: { st
     out.push(`fragments: ${totals.reassembled} packets put together, ${totals.fragmentsLost} fragments without their packet`);
   if (totals.copies > 0) out.push(`${totals.copies.toLocaleString('en')} packets were seen on a second interface and left out`);
   return out;
+}
+
+/** RFC 3986 §3.2.2 brackets around IPv6. */
+export function endpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function versions({ versions: v }: Totals): string {

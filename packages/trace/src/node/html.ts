@@ -12,7 +12,7 @@ import { GRAPHS, plotOf } from '../draw/plots.ts';
 import type { Drawn } from '../draw/plots.ts';
 import { signallingSvg } from '../draw/signalling.ts';
 import { escapeXml } from '../draw/svg.ts';
-import { totalsLines, worthTelling } from '../draw/text.ts';
+import { endpoint, totalsLines, worthTelling } from '../draw/text.ts';
 
 export interface HtmlInput {
   title: string;
@@ -143,7 +143,7 @@ function subflowTable(report: ConnectionReport): string {
   const head = ['', 'From', 'To', 'Opened by', 'Time', 'Handshake', 'RTT (median)', 'Flags', 'Features (client / server)', 'Client sent', 'Server sent', 'End'];
   const rows = report.subflows.map((one, i) => {
     const rtt = roundTrip(one);
-    return `<tr data-time="${(one.start - report.start) / 1e6}"><td><span class="swatch" style="background:${PALETTE[i % PALETTE.length]}"></span>${one.number}</td><td>${escapeXml(one.source)}:${one.sourcePort}</td><td>${escapeXml(one.destination)}:${one.destinationPort}</td><td>${one.openedBy === 0 ? 'client' : 'server'}</td><td>${seconds(one.start)} – ${seconds(one.end)}</td><td>${one.handshake === null ? '' : ms(one.handshake)}</td><td>${rtt === null ? '' : ms(rtt.median)}</td><td>${flags(one)}</td><td>${features(one)}</td><td>${sent(one, 0)}</td><td>${sent(one, 1)}</td><td>${one.sent[0].end} / ${one.sent[1].end}</td></tr>`;
+    return `<tr data-time="${(one.start - report.start) / 1e6}"><td><span class="swatch" style="background:${PALETTE[i % PALETTE.length]}"></span>${one.number}</td><td>${endpoint(one.source, one.sourcePort)}</td><td>${endpoint(one.destination, one.destinationPort)}</td><td>${one.openedBy === 0 ? 'client' : 'server'}</td><td>${seconds(one.start)} – ${seconds(one.end)}</td><td>${one.handshake === null ? '' : ms(one.handshake)}</td><td>${rtt === null ? '' : ms(rtt.median)}</td><td>${flags(one)}</td><td>${features(one)}</td><td>${sent(one, 0)}</td><td>${sent(one, 1)}</td><td>${one.sent[0].end} / ${one.sent[1].end}</td></tr>`;
   });
   return `<div class="wide"><table><thead><tr>${head.map((one) => `<th>${one}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
 }
