@@ -102,6 +102,8 @@ export class KernelWorld {
     let stderr = '';
     child.stdout!.on('data', (chunk: Buffer) => (stdout += String(chunk)));
     child.stderr!.on('data', (chunk: Buffer) => (stderr += String(chunk)));
+    // A program that reads nothing may be gone already.
+    child.stdin!.on('error', () => undefined);
     child.stdin!.end(options.input ?? '');
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeout ?? 30_000);
     const code = await new Promise<number | null>((resolve) => child.once('close', resolve));

@@ -445,11 +445,14 @@ export class Analyzer {
     const { data } = connection.sides[by];
     const before = data.next;
     const queueBefore = data.ahead.total;
-    const overlap = data.take(at, length, subflow.number, again, time, packet, (wanted, except) => connection.carrierOf(by, wanted, except));
+    const backward = payload === PAYLOAD.new && at < half.mappings.highest;
+    const reinjected = data.take(at, length, subflow.number, again, backward, time, packet, (wanted, except) =>
+      connection.carrierOf(by, wanted, except, backward),
+    );
     if (!again) {
-      half.dataBytes += length - overlap;
-      half.reinjectedBytes += overlap;
-      if (overlap > 0) this.point = POINT.reinjection;
+      half.dataBytes += length - reinjected;
+      half.reinjectedBytes += reinjected;
+      if (reinjected > 0) this.point = POINT.reinjection;
       else half.mappings.carried(at, position, length);
     }
     if (data.next > before) {

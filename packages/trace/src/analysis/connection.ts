@@ -2,7 +2,7 @@
 import { keyMaterial, versionOf } from '@subflow/stack';
 import type { U64 } from '@subflow/wire';
 import { DataDirection } from './data.ts';
-import type { Pause } from './data.ts';
+import type { Carrier, Pause } from './data.ts';
 import type { EventBody, Severity, Side, TraceEvent, TraceFallback } from './events.ts';
 import type { Subflow } from './subflow.ts';
 
@@ -133,18 +133,28 @@ export class Connection {
     this.note(time, packet, subflow, by, 'warning', { type: 'connection-fallback', reason });
   }
 
-  /** Which subflow carried a byte first, and where; `except` is looked at last. */
-  carrierOf(side: Side, data: number, except: number): { subflow: number; at: number } | null {
-    let own: { subflow: number; at: number } | null = null;
+  /**
+   * Which subflow carried a byte first, and where; `except` is looked at last. When none is known to (the capture stands
+   * behind the loss), the one that carried what lies just below it.
+   */
+  carrierOf(side: Side, data: number, except: number, guess: boolean): Carrier | null {
+    let own: Carrier | null = null;
+    let likely: Carrier | null = null;
+    let nearest = -1;
     for (const subflow of this.subflows) {
       const half = subflow.mptcp?.[subflow.sideOf(side)];
       if (half === undefined) continue;
       const at = half.mappings.carrierOf(data);
-      if (at < 0) continue;
-      if (subflow.number !== except) return { subflow: subflow.number, at };
-      own = { subflow: except, at };
+      if (at >= 0 && subflow.number !== except) return { subflow: subflow.number, at };
+      if (at >= 0) own = { subflow: except, at };
+      if (!guess || subflow.number === except) continue;
+      const below = half.mappings.nearestBelow(data);
+      if (below > nearest) {
+        nearest = below;
+        likely = { subflow: subflow.number, at: -1 };
+      }
     }
-    return own;
+    return own ?? likely;
   }
 
   acknowledged(side: Side, number: number, position: number): boolean {
@@ -194,6 +204,7 @@ export class Connection {
     this.closed = true;
     for (const side of [0, 1] as const) {
       const { data } = this.sides[side];
+      data.close(this.span.end);
       for (const burst of data.bursts) {
         const { firstPacket, ...rest } = burst;
         this.note(burst.start, firstPacket, burst.to, side, burst.wasted > burst.useful ? 'warning' : 'note', { type: 'reinjection', ...rest });

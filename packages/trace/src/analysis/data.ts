@@ -47,15 +47,18 @@ export interface Pause {
 export interface Blocked {
   start: number;
   end: number;
-  /** First missing byte and the first byte that lay behind the hole. */
+  /** First byte that was missing, and the first that lay behind it. */
   holeStart: number;
   holeEnd: number;
   /** Most bytes that waited. */
   queue: number;
-  /** Subflows of the bytes that waited first, and of those that filled the hole. */
+  /** Subflow of what waited first, and of what filled the last hole. */
   waiting: number;
   filledBy: number;
-  filledWith: 'original' | 'retransmission' | 'reinjection';
+  /** How often the missing bytes came: for the first time, sent again on the same subflow, reinjected on another. */
+  originals: number;
+  retransmissions: number;
+  reinjections: number;
   firstPacket: number;
   lastPacket: number;
 }
@@ -67,6 +70,14 @@ interface Pending {
   from: number;
   fromEnd: number;
 }
+
+/** Which subflow had a byte first; `at` is the subflow position, -1 where that is only likely. */
+export interface Carrier {
+  subflow: number;
+  at: number;
+}
+
+export type CarrierOf = (position: number, except: number) => Carrier | null;
 
 /** Whether the subflow's receiver acknowledged up to a position of it. */
 export type Acknowledged = (subflow: number, position: number) => boolean;
@@ -162,18 +173,11 @@ export class DataDirection {
   }
 
   /**
-   * Payload at a data position. `again`: the subflow itself had sent it before. Returns how many of its bytes had been
-   * seen before (reinjected, unless `again`).
+   * Payload at a data position. `again`: the subflow itself had sent it before. `backward`: it lies below what this
+   * subflow has carried, so that it is a copy even when the original was never seen. Returns how many of its bytes are
+   * reinjected.
    */
-  take(
-    position: number,
-    length: number,
-    subflow: number,
-    again: boolean,
-    time: number,
-    packet: number,
-    carrier: (position: number, except: number) => { subflow: number; at: number } | null,
-  ): number {
+  take(position: number, length: number, subflow: number, again: boolean, backward: boolean, time: number, packet: number, carrier: CarrierOf): number {
     const end = position + length;
     const seenBefore = this.edge - Math.min(this.edge, position);
     let fresh: number;
@@ -184,7 +188,7 @@ export class DataDirection {
         this.arrivals.step(time, subflow, packet, true);
       }
     } else {
-      fresh = this.takeAhead(position, end, Math.min(seenBefore, length), subflow, again, time, packet);
+      fresh = this.takeAhead(position, end, Math.min(seenBefore, length), subflow, again, backward, time, packet);
     }
     this.bytes += fresh;
     if (fresh > 0) {
@@ -199,12 +203,17 @@ export class DataDirection {
         this.lastSubflow = subflow;
       }
     }
+    if (again) return 0;
     const overlap = length - fresh;
-    if (overlap > 0 && !again) this.reinjected(position, end, overlap, subflow, time, packet, carrier);
-    return overlap;
+    if (overlap === 0 && !backward) return 0;
+    const original = carrier(position, subflow);
+    // In order on its own subflow, seen before only as a copy: the original, overtaken by its reinjection.
+    if (!backward && original === null) return 0;
+    this.reinjected(position, end, overlap, backward ? fresh : 0, subflow, time, packet, original);
+    return overlap + (backward ? fresh : 0);
   }
 
-  private takeAhead(position: number, end: number, below: number, subflow: number, again: boolean, time: number, packet: number): number {
+  private takeAhead(position: number, end: number, below: number, subflow: number, again: boolean, backward: boolean, time: number, packet: number): number {
     let fresh: number;
     if (position <= this.edge) {
       if (end <= this.edge) return 0;
@@ -212,7 +221,7 @@ export class DataDirection {
       this.edge = this.ahead.advance(end);
       fresh = this.edge + this.ahead.total - before;
       this.arrivals.step(time, subflow, packet, true);
-      this.fill(subflow, again ? 'retransmission' : below > 0 || fresh < end - position ? 'reinjection' : 'original', time, packet);
+      this.fill(subflow, again, backward || below > 0 || fresh < end - position, time, packet);
       return fresh;
     }
     fresh = this.ahead.add(position, end);
@@ -224,7 +233,9 @@ export class DataDirection {
       queue: 0,
       waiting: subflow,
       filledBy: -1,
-      filledWith: 'original',
+      originals: 0,
+      retransmissions: 0,
+      reinjections: 0,
       firstPacket: packet,
       lastPacket: packet,
     };
@@ -236,22 +247,32 @@ export class DataDirection {
     return fresh;
   }
 
-  /** The hole was filled: time in which data waited comes to an end, or goes on behind the next hole. */
-  private fill(subflow: number, filledWith: Blocked['filledWith'], time: number, packet: number): void {
+  /** A hole got smaller, or was filled. When nothing waits any more, the time of waiting is over. */
+  private fill(subflow: number, again: boolean, reinjected: boolean, time: number, packet: number): void {
     const { current } = this;
     if (current === null) return;
+    if (again) current.retransmissions++;
+    else if (reinjected) current.reinjections++;
+    else current.originals++;
+    if (this.ahead.count > 0) return;
     current.end = time;
     current.filledBy = subflow;
-    current.filledWith = filledWith;
     current.lastPacket = packet;
     this.blockedTime += time - current.start;
     this.blockedCount++;
     if (this.blocked.length < MOST_KEPT) this.blocked.push(current);
     else if (time - current.start > PAUSE_LEAST) this.replaceShortest(current);
-    this.current =
-      this.ahead.count === 0
-        ? null
-        : { ...current, start: time, holeStart: this.edge, holeEnd: this.ahead.starts[0]!, queue: this.ahead.total, firstPacket: packet };
+    this.current = null;
+  }
+
+  /** The connection is over: what still waits, waited until then. */
+  close(time: number): void {
+    if (this.current === null) return;
+    this.current.end = time;
+    this.blockedTime += time - this.current.start;
+    this.blockedCount++;
+    if (this.blocked.length < MOST_KEPT) this.blocked.push(this.current);
+    this.current = null;
   }
 
   private replaceShortest(one: Blocked): void {
@@ -262,39 +283,49 @@ export class DataDirection {
     if (one.end - one.start > old.end - old.start) this.blocked[shortest] = one;
   }
 
+  /** `overlap` bytes had been seen, `missing` ones had not: the copy brought them. */
   private reinjected(
     position: number,
     end: number,
     overlap: number,
+    missing: number,
     subflow: number,
     time: number,
     packet: number,
-    carrier: (position: number, except: number) => { subflow: number; at: number } | null,
+    original: Carrier | null,
   ): void {
-    const original = carrier(position, subflow);
     const from = original?.subflow ?? -1;
-    this.reinjectedBytes += overlap;
-    if (from === subflow) this.reinjectedSame += overlap;
+    this.reinjectedBytes += overlap + missing;
+    this.reinjectedUseful += missing;
+    if (from === subflow) this.reinjectedSame += overlap + missing;
     let burst = this.bursts.at(-1);
     if (burst === undefined || burst.from !== from || burst.to !== subflow || time - burst.end > SAME_BURST) {
       burst = { from, to: subflow, bytes: 0, packets: 0, start: time, end: time, firstPacket: packet, lastPacket: packet, useful: 0, wasted: 0 };
       if (this.bursts.length < MOST_KEPT) this.bursts.push(burst);
     }
-    burst.bytes += overlap;
+    burst.bytes += overlap + missing;
+    burst.useful += missing;
     burst.packets++;
     burst.end = time;
     burst.lastPacket = packet;
+    if (overlap === 0) return;
     if (end <= this.acked) {
       burst.wasted += overlap;
       this.reinjectedWasted += overlap;
       return;
     }
     const last = this.pending.at(-1);
-    if (last !== undefined && last.burst === burst && last.end === position && original !== null) {
+    if (last !== undefined && last.burst === burst && last.end === position && original !== null && original.at >= 0) {
       last.end = end;
       last.fromEnd = original.at + (end - position);
     } else if (this.pending.length < MOST_PENDING) {
-      this.pending.push({ burst, start: end - overlap, end, from, fromEnd: original === null ? Number.POSITIVE_INFINITY : original.at + (end - position) });
+      this.pending.push({
+        burst,
+        start: end - overlap,
+        end,
+        from,
+        fromEnd: original === null || original.at < 0 ? Number.POSITIVE_INFINITY : original.at + (end - position),
+      });
     }
   }
 

@@ -61,7 +61,9 @@ type Kinds =
       queue: number;
       waiting: number;
       filledBy: number;
-      filledWith: 'original' | 'retransmission' | 'reinjection';
+      originals: number;
+      retransmissions: number;
+      reinjections: number;
       lastPacket: number;
     }
   | { type: 'hmac-wrong'; option: 'MP_JOIN SYN+ACK' | 'MP_JOIN ACK' | 'ADD_ADDR' }

@@ -15,6 +15,8 @@ export class Mappings {
   infiniteFrom = -1;
   private infiniteData = 0;
 
+  /** End of the highest data byte that went out here. A sender gives new data to a subflow in order: what goes back below this is a reinjection. */
+  highest = 0;
   private runData: Float64Array | null = null;
   private runEnd: Float64Array | null = null;
   private runSubflow: Float64Array | null = null;
@@ -46,8 +48,18 @@ export class Mappings {
     return this.infiniteFrom >= 0 && position >= this.infiniteFrom ? this.infiniteData + (position - this.infiniteFrom) : Number.NaN;
   }
 
+  /** Data position up to which this subflow carried what lies nearest below `data`; -1 without. */
+  nearestBelow(data: number): number {
+    if (this.runData === null) return -1;
+    const mask = this.runData.length - 1;
+    for (let i = this.runCount - 1, stop = Math.max(0, this.runCount - this.runData.length); i >= stop; i--)
+      if (this.runEnd![i & mask]! <= data) return this.runEnd![i & mask]!;
+    return -1;
+  }
+
   /** Remembers that the bytes from a data position on went out at a subflow position. */
   carried(data: number, position: number, length: number): void {
+    if (data + length > this.highest) this.highest = data + length;
     if (this.runData === null) {
       this.runData = new Float64Array(16);
       this.runEnd = new Float64Array(16);
