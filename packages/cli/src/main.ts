@@ -1,16 +1,20 @@
 /** `subflow …`: one file per command. */
 import { Command, CommanderError } from 'commander';
-import { catCommand } from './commands/cat.ts';
-import { demoCommand } from './commands/demo.ts';
-import { drillCommand } from './commands/drill.ts';
-import { getCommand } from './commands/get.ts';
-import { iperfCommand } from './commands/iperf.ts';
-import { monitorCommand } from './commands/monitor.ts';
-import { proxyCommand } from './commands/proxy.ts';
-import { runCommand } from './commands/run.ts';
-import { serveCommand } from './commands/serve.ts';
-import { siteCommand } from './commands/site.ts';
-import { traceCommand } from './commands/trace.ts';
+
+/** Loaded when they are named: one command does not wait for the modules of the others. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+  drill: async () => (await import('./commands/drill.ts')).drillCommand(),
+  cat: async () => (await import('./commands/cat.ts')).catCommand(),
+  run: async () => (await import('./commands/run.ts')).runCommand(),
+  get: async () => (await import('./commands/get.ts')).getCommand(),
+  serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  iperf: async () => (await import('./commands/iperf.ts')).iperfCommand(),
+  proxy: async () => (await import('./commands/proxy.ts')).proxyCommand(),
+  site: async () => (await import('./commands/site.ts')).siteCommand(),
+  monitor: async () => (await import('./commands/monitor.ts')).monitorCommand(),
+  trace: async () => (await import('./commands/trace.ts')).traceCommand(),
+};
 
 const program = new Command('subflow');
 program
@@ -18,20 +22,12 @@ program
   .version('0.1.0')
   .exitOverride()
   .enablePositionalOptions()
-  .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) })
-  .addCommand(demoCommand().copyInheritedSettings(program))
-  .addCommand(drillCommand().copyInheritedSettings(program))
-  .addCommand(catCommand().copyInheritedSettings(program))
-  .addCommand(runCommand().copyInheritedSettings(program))
-  .addCommand(getCommand().copyInheritedSettings(program))
-  .addCommand(serveCommand().copyInheritedSettings(program))
-  .addCommand(iperfCommand().copyInheritedSettings(program))
-  .addCommand(proxyCommand().copyInheritedSettings(program))
-  .addCommand(siteCommand().copyInheritedSettings(program))
-  .addCommand(monitorCommand().copyInheritedSettings(program));
-program.addCommand(traceCommand());
+  .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'BAD_ARGUMENT: ')) });
 
 try {
+  const named = COMMANDS[process.argv[2] ?? ''];
+  const commands = named === undefined ? await Promise.all(Object.values(COMMANDS).map((load) => load())) : [await named()];
+  for (const command of commands) inherit(command, program);
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
@@ -39,4 +35,10 @@ try {
   process.stderr.write(`${code ?? 'INTERNAL'}: ${message}\n`);
   if (code === undefined) process.stderr.write(`${(error as Error).stack ?? ''}\n`);
   process.exit(1);
+}
+
+/** A command and the commands below it write and end as the program does. */
+function inherit(command: Command, parent: Command): void {
+  parent.addCommand(command.copyInheritedSettings(parent));
+  for (const child of command.commands) child.copyInheritedSettings(command);
 }

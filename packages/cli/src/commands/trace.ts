@@ -25,6 +25,6 @@ export function traceCommand(): Command {
     new Command('trace').description('analyse captures: connections, subflows, what happened and why').enablePositionalOptions().addHelpText('after', EXAMPLES),
   );
   for (const make of [reportCommand, graphCommand, connectionsCommand, compareCommand, exportCommand, liveCommand, scrubCommand, packetsCommand, fieldsCommand])
-    trace.addCommand(make().copyInheritedSettings(trace));
+    trace.addCommand(make());
   return trace;
 }

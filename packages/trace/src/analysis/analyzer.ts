@@ -15,8 +15,8 @@ import type { Side, TraceEvent } from './events.ts';
 /** A conversation that says nothing for this long is over. */
 const IDLE = 600e6;
 /** One that has ended stays this long for what comes late. */
-const LINGER = 15e6;
-const SWEEP_EVERY = 5e6;
+const LINGER = 4e6;
+const SWEEP_EVERY = 1e6;
 const MOST_FLOWS = 200_000;
 /** A direction moves to another interface when its own has been silent this long; before, packets there are copies. */
 const INTERFACE_SILENT = 1e6;

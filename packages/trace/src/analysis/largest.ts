@@ -13,6 +13,7 @@ export class Largest<T> {
   /** `make` is called only when the value is kept. */
   offer(key: number, make: () => T): void {
     this.seen++;
+    if (this.most <= 0) return;
     if (this.entries.length >= this.most) {
       if (key <= this.entries.at(-1)!.key) return;
       this.entries.pop();
