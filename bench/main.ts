@@ -9,9 +9,10 @@ import { net } from './net.ts';
 import { print } from './rows.ts';
 import type { Benchmark, Row } from './rows.ts';
 import { services } from './services.ts';
+import { trace } from './trace.ts';
 import { tun } from './tun.ts';
 
-const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services };
+const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services, trace };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
 if (values.help) {

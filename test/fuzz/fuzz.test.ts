@@ -3,7 +3,8 @@ import { campaign, readCorpus } from './campaign.ts';
 import { loadInstrumented } from './instrument.ts';
 import type { Instrumented } from './instrument.ts';
 import { liveTarget } from './live-target.ts';
-import { packetSeeds, programSeeds } from './seeds.ts';
+import { captureSeeds, packetSeeds, programSeeds } from './seeds.ts';
+import { traceTarget } from './trace-target.ts';
 import { wireTarget } from './wire-target.ts';
 
 const SEED = Number(process.env['SUBFLOW_SEED'] ?? 1);
@@ -26,6 +27,15 @@ describe(`fuzzing (seed ${SEED}; the long campaign is npm run fuzz)`, () => {
     const result = campaign(liveTarget(loaded), loaded.coverage, [...readCorpus('live'), ...programSeeds()], { executions: 15_000, seed: SEED });
     expect(result.findings.map((finding) => `${finding.error} ${Buffer.from(finding.input).toString('hex')}`)).toEqual([]);
     expect(result.reached).toBeGreaterThan(2000);
+  });
+
+  it('no capture makes the analyzer throw, hang or grow', async () => {
+    const own = await loadInstrumented(['wire', 'trace']);
+    own.coverage.hits.fill(0);
+    const result = campaign(traceTarget(own), own.coverage, [...readCorpus('trace'), ...captureSeeds()], { executions: 60_000, seed: SEED });
+    expect(result.findings.map((finding) => `${finding.error} ${Buffer.from(finding.input).toString('hex')}`)).toEqual([]);
+    expect(result.reached).toBeGreaterThan(1000);
+    expect(result.heapAfter - result.heapBefore).toBeLessThan(30e6);
   });
 
   it('would find a bug: one planted behind four bytes of an option is reached by its coverage', () => {

@@ -9,7 +9,9 @@ import { createInstrumenter } from 'istanbul-lib-instrument';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const out = join(root, 'out', 'fuzz');
-const PACKAGES = ['wire', 'stack', 'emulator'] as const;
+const PACKAGES = ['wire', 'stack', 'emulator', 'trace'] as const;
+/** What needs Node or a browser reads no bytes from the network by itself. */
+const LEFT_OUT = /^(node|browser)\//;
 
 /** What the instrumented code and the fuzzer share. */
 export interface CoverageMap {
@@ -23,6 +25,7 @@ export interface Instrumented {
   wire: typeof import('@subflow/wire');
   stack: typeof import('@subflow/stack');
   emulator: typeof import('@subflow/emulator');
+  trace: typeof import('@subflow/trace');
   coverage: CoverageMap;
 }
 
@@ -32,6 +35,7 @@ export async function loadInstrumented(measured: readonly string[] = ['wire', 's
   for (const name of PACKAGES) {
     const from = join(root, 'packages', name, 'dist');
     for (const file of filesUnder(from)) {
+      if (LEFT_OUT.test(relative(from, file))) continue;
       const target = join(out, name, relative(from, file));
       mkdirSync(dirname(target), { recursive: true });
       const source = readFileSync(file, 'utf8').replace(/from '@subflow\/(\w+)'/g, (_match, other: string) => {
@@ -55,6 +59,7 @@ export async function loadInstrumented(measured: readonly string[] = ['wire', 's
     wire: (await load('wire')) as Instrumented['wire'],
     stack: (await load('stack')) as Instrumented['stack'],
     emulator: (await load('emulator')) as Instrumented['emulator'],
+    trace: (await load('trace')) as Instrumented['trace'],
     coverage,
   };
 

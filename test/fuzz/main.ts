@@ -1,9 +1,10 @@
-/** `npm run fuzz [-- --executions 50000000] [--seed N] [--target wire|live] [--write]`: the long campaign; `--write` keeps what reached new code. */
+/** `npm run fuzz [-- --executions 50000000] [--seed N] [--target wire|live|trace] [--write]`: the long campaign; `--write` keeps what reached new code. */
 import { parseArgs } from 'node:util';
 import { campaign, readCorpus, writeCorpus } from './campaign.ts';
 import { loadInstrumented } from './instrument.ts';
 import { liveTarget } from './live-target.ts';
-import { packetSeeds, programSeeds } from './seeds.ts';
+import { captureSeeds, packetSeeds, programSeeds } from './seeds.ts';
+import { traceTarget } from './trace-target.ts';
 import { wireTarget } from './wire-target.ts';
 
 const { values } = parseArgs({
@@ -16,17 +17,18 @@ const { values } = parseArgs({
   },
 });
 const total = Number(values.executions);
-if (values.help || !Number.isInteger(total) || total < 1 || (values.target !== undefined && values.target !== 'wire' && values.target !== 'live')) {
+if (values.help || !Number.isInteger(total) || total < 1 || (values.target !== undefined && !['wire', 'live', 'trace'].includes(values.target))) {
   console.log(
-    'npm run fuzz -- [--executions 50000000] [--seed 1] [--target wire|live] [--write]\n\nWithout --target, nine of ten executions go to the codec and one to a live connection.',
+    'npm run fuzz -- [--executions 50000000] [--seed 1] [--target wire|live|trace] [--write]\n\nWithout --target, eight of ten executions go to the codec, one to a live connection and one to the trace analyzer.',
   );
   process.exit(values.help ? 0 : 2);
 }
-const loaded = await loadInstrumented();
+const loaded = await loadInstrumented(values.target === 'trace' ? ['wire', 'trace'] : ['wire', 'stack', 'trace']);
 let bad = 0;
 for (const [name, make, seeds, share] of [
-  ['wire', wireTarget, packetSeeds, 0.9],
+  ['wire', wireTarget, packetSeeds, 0.8],
   ['live', liveTarget, programSeeds, 0.1],
+  ['trace', traceTarget, captureSeeds, 0.1],
 ] as const) {
   if (values.target !== undefined && values.target !== name) continue;
   const executions = values.target === undefined ? Math.ceil(total * share) : total;
@@ -37,7 +39,7 @@ for (const [name, make, seeds, share] of [
     onProgress: (done, reached, corpus) => process.stderr.write(`${name}: ${(done / 1e6).toFixed(1)} million, ${reached} branches, ${corpus} inputs kept\n`),
   });
   console.log(
-    `${name}: ${result.executions} executions in ${result.seconds.toFixed(1)} s (${(result.executions / result.seconds / 1000).toFixed(1)} thousand a second), ${result.reached} of ${result.points} branches of wire and stack, ${result.corpus.length} inputs kept, heap ${(result.heapBefore / 1e6).toFixed(1)} → ${(result.heapAfter / 1e6).toFixed(1)} MB, slowest sampled ${result.slowestMicroseconds.toFixed(0)} µs, ${result.findings.length} findings`,
+    `${name}: ${result.executions} executions in ${result.seconds.toFixed(1)} s (${(result.executions / result.seconds / 1000).toFixed(1)} thousand a second), ${result.reached} of ${result.points} branches, ${result.corpus.length} inputs kept, heap ${(result.heapBefore / 1e6).toFixed(1)} → ${(result.heapAfter / 1e6).toFixed(1)} MB, slowest sampled ${result.slowestMicroseconds.toFixed(0)} µs, ${result.findings.length} findings`,
   );
   for (const finding of result.findings.slice(0, 5)) console.log(`  input ${Buffer.from(finding.input).toString('hex')}\n  ${finding.error}`);
   bad += result.findings.length;

@@ -1,6 +1,8 @@
 /** First inputs: packets of real emulated conversations for the codec, well-formed programs for the live connection. */
 import { runSeed } from '../simulation/run-seed.ts';
 import { LinkDirection } from '@subflow/emulator';
+import { isMalformed, pcapHeader, pcapngInterface, pcapngPacket, pcapngSection, pcapRecord, readCapture } from '@subflow/wire';
+import { concat, fragmentCapture, linkCaptures, optionCapture, stackCaptures } from '../trace/corpus.ts';
 
 /** Packets of a few random scenarios, one of each shape. */
 export function packetSeeds(): Uint8Array[] {
@@ -58,4 +60,35 @@ export function programSeeds(): Uint8Array[] {
     }
   }
   return out;
+}
+
+const CAPTURE_SNAP = 96;
+const CAPTURE_SIZE = 1900;
+
+/** Small captures of both formats and every link layer: beginnings of connections, and pieces from their middle. */
+export function captureSeeds(): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  for (const { bytes } of [...stackCaptures(), optionCapture(), ...linkCaptures(), fragmentCapture()]) {
+    const capture = readCapture(bytes);
+    if (isMalformed(capture)) continue;
+    const { frames } = capture;
+    const some = frames.length > 100;
+    for (const start of some ? [0, 30, Math.floor(frames.length / 2), frames.length - 20] : [0]) {
+      const linkType = frames[0]!.linkType;
+      const pcap = [pcapHeader(linkType)];
+      const pcapng = [pcapngSection('fuzz'), pcapngInterface(linkType, 'a'), pcapngInterface(linkType, 'b')];
+      // From the middle the handshake comes along, so that there is a connection to speak of.
+      for (const frame of [...(start > 0 ? frames.slice(0, 3) : []), ...frames.slice(start, start + 40)]) {
+        const cut = { ...frame, interface: frame.interface & 1, comment: null, bytes: frame.bytes.slice(0, CAPTURE_SNAP) };
+        if (total(pcap) < CAPTURE_SIZE) pcap.push(pcapRecord(cut));
+        if (total(pcapng) < CAPTURE_SIZE) pcapng.push(pcapngPacket(cut));
+      }
+      out.push(concat(pcap), concat(pcapng));
+    }
+  }
+  return out;
+}
+
+function total(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
 }

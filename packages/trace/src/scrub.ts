@@ -192,6 +192,10 @@ export class Scrubber {
       else bytes.set(this.keyed(bytes.slice(at + 4, at + 8)).subarray(0, 4), at + 4);
       return;
     }
+    if (size !== 16 && size !== 24) {
+      bytes.fill(0, at + 3, at + size);
+      return;
+    }
     const length = size === 16 ? 8 : 20;
     const mine = keys.material[by];
     const theirs = keys.material[by === 0 ? 1 : 0];

@@ -132,10 +132,7 @@ export class CaptureReader {
     if (at + header > this.end) return false;
     const length = view.getUint32(at + 8, format.little);
     if (length > MAX_FRAME) return this.broken('BAD_LENGTH', 8, `record of ${length} bytes`);
-    if (at + header + length > this.end) {
-      this.room(header + length - (this.end - at));
-      return false;
-    }
+    if (at + header + length > this.end) return false;
     const fraction = view.getUint32(at + 4, format.little);
     this.seconds = view.getUint32(at, format.little);
     this.nanoseconds = format.nano ? fraction : fraction * 1000;
@@ -160,10 +157,7 @@ export class CaptureReader {
       }
       const length = view.getUint32(at + 4, this.little);
       if (length < 12 || (length & 3) !== 0 || length > MAX_BLOCK) return this.broken('BAD_LENGTH', 4, `block of ${length} bytes`);
-      if (at + length > this.end) {
-        this.room(length - (this.end - at));
-        return false;
-      }
+      if (at + length > this.end) return false;
       const packet = this.readBlock(type, at + 8, at + length - 4);
       if (this.damage !== null) return false;
       this.at = at + length;

@@ -223,6 +223,7 @@ export class Analyzer {
       subflow = new Subflow(this.streams++, s, reversed, syn, table.forward);
       subflow.firstPacket = packet;
       subflow.firstTime = time;
+      subflow.lastTime = time;
       flows[entry] = subflow;
     }
     const side: Side = table.forward === subflow.initiatorForward ? 0 : 1;
@@ -234,7 +235,9 @@ export class Analyzer {
     this.subflow = subflow;
     this.side = side;
     subflow.packets++;
-    subflow.lastTime = time;
+    // Clocks jump: a later packet may carry an earlier time.
+    if (time > subflow.lastTime) subflow.lastTime = time;
+    if (time < subflow.firstTime) subflow.firstTime = time;
     this.take(subflow, side, s, time, packet);
     return true;
   }

@@ -8,8 +8,8 @@ export class FlowTable {
   /** Of the packet looked up last: whether it goes from the key's first end to its second. */
   forward = true;
   size = 0;
-  private slots: Int32Array = new Int32Array(1024).fill(-1);
-  private keys: Int32Array = new Int32Array(512 * WORDS);
+  private slots: Int32Array = new Int32Array(64).fill(-1);
+  private keys: Int32Array = new Int32Array(32 * WORDS);
   private readonly free: number[] = [];
   private used = 0;
   private deleted = 0;

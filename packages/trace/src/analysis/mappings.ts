@@ -2,14 +2,15 @@
 
 /** Mappings remembered for segments that carry none of their own. */
 const RECENT = 32;
+const EMPTY = new Float64Array(0);
 /** Runs of contiguous bytes remembered to say which subflow carried a byte. */
 const RUNS = 1024;
 
 export class Mappings {
-  /** Where the latest lookup found the mapping's slot, -1 when there is none. */
-  private readonly ssn: Float64Array = new Float64Array(RECENT);
-  private readonly data: Float64Array = new Float64Array(RECENT);
-  private readonly length: Float64Array = new Float64Array(RECENT);
+  /** The latest mappings, in a ring. */
+  private ssn: Float64Array = EMPTY;
+  private data: Float64Array = EMPTY;
+  private length: Float64Array = EMPTY;
   private count = 0;
   /** From this subflow position on, bytes follow one another without further mappings (RFC 8684 §3.7). */
   infiniteFrom = -1;
@@ -30,6 +31,11 @@ export class Mappings {
       this.infiniteFrom = ssn;
       this.infiniteData = data;
       return true;
+    }
+    if (this.ssn === EMPTY) {
+      this.ssn = new Float64Array(RECENT);
+      this.data = new Float64Array(RECENT);
+      this.length = new Float64Array(RECENT);
     }
     const at = this.count++ & (RECENT - 1);
     this.ssn[at] = ssn;

@@ -1,14 +1,16 @@
 /** Segments in flight, oldest first, as numbers in typed arrays that grow with the flight and no further than a bound. */
 
 const FIRST = 16;
+const EMPTY = new Float64Array(0);
+const NONE = new Uint8Array(0);
 /** Past this many the oldest is forgotten: a capture without acknowledgements must not cost memory. */
 const MOST = 1 << 16;
 
 export class Flight {
-  private ends: Float64Array = new Float64Array(FIRST);
-  private times: Float64Array = new Float64Array(FIRST);
+  private ends: Float64Array = EMPTY;
+  private times: Float64Array = EMPTY;
   /** How often each was sent again. */
-  private again: Uint8Array = new Uint8Array(FIRST);
+  private again: Uint8Array = NONE;
   private head = 0;
   length = 0;
   /** Time of the newest taken off by {@link acknowledge}; NaN when any of them had been sent more than once (Karn), for then the newest may have waited for it. */
@@ -71,9 +73,10 @@ export class Flight {
 
   private grow(): void {
     const size = this.ends.length;
-    const ends = new Float64Array(size * 2);
-    const times = new Float64Array(size * 2);
-    const again = new Uint8Array(size * 2);
+    const larger = Math.max(FIRST, size * 2);
+    const ends = new Float64Array(larger);
+    const times = new Float64Array(larger);
+    const again = new Uint8Array(larger);
     for (let i = 0; i < size; i++) {
       const at = (this.head + i) & (size - 1);
       ends[i] = this.ends[at]!;

@@ -16,6 +16,8 @@ export interface Table {
 const KINDS = ['new', 'retransmission', 'reinjection', 'reordered'] as const;
 const DIRECTION = ['c2s', 's2c'] as const;
 const GOODPUT_STEP = 100_000;
+/** Longer connections have wider steps. */
+const MOST_STEPS = 100_000;
 
 if (POINT.reordered !== KINDS.length - 1) throw new Error('the names of the kinds do not fit');
 
@@ -113,13 +115,13 @@ export function tableOf(name: TableName, drawn: readonly Drawn[]): Table {
         name,
         columns: [...head, column('direction', 'text'), column('subflow', 'integer'), column('bits_per_second', 'number')],
         rows: rowsOf(drawn, function* ({ connection, report }) {
-          const count = Math.ceil((report.end - report.start) / GOODPUT_STEP) + 1;
+          const step = Math.max(GOODPUT_STEP, (report.end - report.start) / MOST_STEPS);
+          const count = Math.ceil((report.end - report.start) / step) + 1;
           for (const subflow of connection.subflows)
             for (const side of [0, 1] as const) {
-              const bins = subflow.halves[subflow.sideOf(side)].throughput.resampled(report.start, GOODPUT_STEP, count);
+              const bins = subflow.halves[subflow.sideOf(side)].throughput.resampled(report.start, step, count);
               for (let i = 0; i < count; i++)
-                if (bins[i]! > 0)
-                  yield [report.index, (report.start + i * GOODPUT_STEP) / 1e6, DIRECTION[side], subflow.number, (bins[i]! * 8e6) / GOODPUT_STEP];
+                if (bins[i]! > 0) yield [report.index, (report.start + i * step) / 1e6, DIRECTION[side], subflow.number, (bins[i]! * 8e6) / step];
             }
         }),
       };

@@ -15,8 +15,10 @@ export function terminalPlot(plot: Plot, columns: number, rows: number, paint: P
   const height = Math.max(6, rows - 5);
   const cells = new Uint8Array(width * height);
   const owners = new Int16Array(width * height).fill(-1);
-  const x = (value: number): number => Math.floor(((value - plot.xMin) / (plot.xMax - plot.xMin)) * (width * 2 - 1));
-  const y = (value: number): number => height * 4 - 1 - Math.floor(((value - plot.yMin) / (plot.yMax - plot.yMin || 1)) * (height * 4 - 1));
+  // What lies outside is put just outside: a line to it must not take a million steps.
+  const bound = (value: number, most: number): number => (value < -1 ? -1 : value > most ? most : Math.floor(value));
+  const x = (value: number): number => bound(((value - plot.xMin) / (plot.xMax - plot.xMin || 1)) * (width * 2 - 1), width * 2);
+  const y = (value: number): number => height * 4 - 1 - bound(((value - plot.yMin) / (plot.yMax - plot.yMin || 1)) * (height * 4 - 1), height * 4);
   const dot = (px: number, py: number, owner: number): void => {
     if (px < 0 || py < 0 || px >= width * 2 || py >= height * 4) return;
     const cell = (py >> 2) * width + (px >> 1);

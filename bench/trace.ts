@@ -1,0 +1,102 @@
+/**
+ * The trace analyzer on a 500 MB capture of 128-byte packets: packets per second and peak memory of the summary and of the
+ * full analysis, beside tcpdump and tshark in the same rounds; and memory again on a capture four times as long.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeBigCapture } from '../test/trace/big-capture.ts';
+import { median, row } from './rows.ts';
+import type { Row } from './rows.ts';
+
+const SIZE = Number(process.env['SUBFLOW_TRACE_SIZE'] ?? 500e6);
+const ROUNDS = 5;
+/** tshark takes minutes for the whole: it gets the beginning, which flatters it (its memory grows with every packet). */
+const TSHARK_PACKETS = 600_000;
+const CLI = fileURLToPath(new URL('../packages/cli/bin/subflow.mjs', import.meta.url));
+const FIELDS = [
+  'frame.number',
+  'ip.src',
+  'ip.dst',
+  'tcp.srcport',
+  'tcp.dstport',
+  'tcp.stream',
+  'tcp.seq',
+  'tcp.ack',
+  'tcp.len',
+  'tcp.analysis.retransmission',
+  'tcp.analysis.ack_rtt',
+  'tcp.options.mptcp.subtype',
+  'tcp.options.mptcp.rawdataseqno',
+  'tcp.options.mptcp.rawdataack',
+  'mptcp.stream',
+];
+
+export async function trace(): Promise<Row[]> {
+  const directory = mkdtempSync(join(tmpdir(), 'subflow-bench-'));
+  try {
+    const file = join(directory, 'once.pcap');
+    const { packets, connections } = writeBigCapture(file, SIZE);
+    console.log(`${(SIZE / 1e6).toFixed(0)} MB, ${packets.toLocaleString('en')} packets, ${connections} connections`);
+    const runs = { brief: [] as Run[], full: [] as Run[], tcpdump: [] as Run[], tshark: [] as Run[] };
+    for (let round = 0; round < ROUNDS; round++) {
+      runs.brief.push(await run(process.execPath, [CLI, 'trace', file, '--top', '0', '--brief']));
+      runs.full.push(await run(process.execPath, [CLI, 'trace', file, '--top', '0']));
+      runs.tcpdump.push(await run('tcpdump', ['-r', file, '-n']));
+      runs.tshark.push(await run('tshark', ['-r', file, '-n', '-c', String(TSHARK_PACKETS), '-T', 'fields', ...FIELDS.flatMap((field) => ['-e', field])]));
+    }
+    const rate = (name: keyof typeof runs, count = packets): number[] => runs[name].map((one) => count / one.seconds / 1e6);
+    const memory = (name: keyof typeof runs): number[] => runs[name].map((one) => one.peak);
+    const tcpdump = median(rate('tcpdump'));
+    const tshark = median(rate('tshark', TSHARK_PACKETS));
+    const long = join(directory, 'four.pcap');
+    const four = writeBigCapture(long, SIZE * 4);
+    const briefLong = await run(process.execPath, [CLI, 'trace', long, '--top', '0', '--brief']);
+    const fullLong = await run(process.execPath, [CLI, 'trace', long, '--top', '0']);
+    return [
+      row('trace summary (--brief)', 'M pkt/s', rate('brief'), 'tcpdump -n', tcpdump),
+      row('trace summary (--brief)', 'M pkt/s', rate('brief'), '1.5 M pkt/s', 1.5),
+      row('trace full analysis', 'M pkt/s', rate('full'), 'tcpdump -n', tcpdump),
+      row('trace full analysis', 'M pkt/s', rate('full'), 'tshark -T fields', tshark),
+      row('trace summary, peak memory', 'MB', memory('brief'), '200 MB', 200, true),
+      row('trace full analysis, peak memory', 'MB', memory('full'), '200 MB', 200, true),
+      row(`tcpdump, peak memory`, 'MB', memory('tcpdump'), null, null),
+      row(`tshark, peak memory (${TSHARK_PACKETS.toLocaleString('en')} packets)`, 'MB', memory('tshark'), null, null),
+      row(`four times as long: summary (${(four.packets / 1e6).toFixed(1)} M packets)`, 'MB', [briefLong.peak], 'once', median(memory('brief')), true),
+      row('four times as long: full analysis', 'MB', [fullLong.peak], 'once', median(memory('full')), true),
+      row('four times as long: full analysis', 'M pkt/s', [four.packets / fullLong.seconds / 1e6], 'once', median(rate('full'))),
+    ];
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+interface Run {
+  seconds: number;
+  /** MB. */
+  peak: number;
+}
+
+/** Runs a program to its end, its output thrown away; the peak of its resident memory as the kernel counts it. */
+async function run(program: string, args: readonly string[]): Promise<Run> {
+  const started = performance.now();
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'ignore'] });
+  let peak = 0;
+  const timer = setInterval(() => {
+    try {
+      const line = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
+      if (line !== null) peak = Number(line[1]) / 1000;
+    } catch {
+      // It has just ended.
+    }
+  }, 20);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  clearInterval(timer);
+  if (code !== 0) throw new Error(`${program} ended with ${code}`);
+  return { seconds: (performance.now() - started) / 1000, peak };
+}
