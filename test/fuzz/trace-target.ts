@@ -7,14 +7,20 @@ const MOST_FRAMES = 200;
 
 export function traceTarget({ wire, trace }: Instrumented): Target {
   const fields = [...trace.FIELDS.values()];
-  const filters = ['tcp.options.mptcp.subtype == 2 && tcp.len > 0', 'ip.addr == 192.0.2.0/24 || ipv6.addr == 2001:db8::1', 'tcp.payload[0:2] == 47:45 or subflow.dsn in {1..100}'].map((text) =>
-    trace.compileFilter(text),
-  );
+  const filters = [
+    'tcp.options.mptcp.subtype == 2 && tcp.len > 0',
+    'ip.addr == 192.0.2.0/24 || ipv6.addr == 2001:db8::1',
+    'tcp.payload[0:2] == 47:45 or subflow.dsn in {1..100}',
+  ].map((text) => trace.compileFilter(text));
   const keyed = (input: Uint8Array): Uint8Array => Uint8Array.from({ length: 32 }, (_, i) => (input[i % Math.max(1, input.length)] ?? 0) ^ (i * 37));
   return (buffer, length) => {
     const choice = length === 0 ? 0 : buffer[length - 1]! & 7;
     const recorder = new trace.Recorder(null, 4);
-    const analyzer = new trace.Analyzer({ detail: choice === 1 ? 'summary' : 'full', ...(choice === 2 ? { points: recorder } : {}), onConnection: (connection) => finish(connection) });
+    const analyzer = new trace.Analyzer({
+      detail: choice === 1 ? 'summary' : 'full',
+      ...(choice === 2 ? { points: recorder } : {}),
+      onConnection: (connection) => finish(connection),
+    });
     analyzer.severalInterfaces = choice === 3;
     const prints = new trace.Fingerprints();
     const scrubber = new trace.Scrubber(keyed);
@@ -23,7 +29,17 @@ export function traceTarget({ wire, trace }: Instrumented): Target {
     let frames = 0;
     while (reader.next()) {
       if (++frames > MOST_FRAMES) throw new Error('more frames than the input has room for');
-      analyzer.frame(reader.view, reader.bytes, reader.offset, reader.length, reader.originalLength, reader.linkType, reader.seconds, reader.nanoseconds, reader.interface);
+      analyzer.frame(
+        reader.view,
+        reader.bytes,
+        reader.offset,
+        reader.length,
+        reader.originalLength,
+        reader.linkType,
+        reader.seconds,
+        reader.nanoseconds,
+        reader.interface,
+      );
       if (choice === 4 && (frames & 3) === (length & 3)) {
         const packet = new trace.DissectedPacket(analyzer, reader, frames, 0);
         for (const field of fields) for (const value of packet.of(field.name)) trace.valueText(field, value);

@@ -27,5 +27,5 @@ export { RealTimeNetwork } from './real-time.ts';
 export type { LinkEnd } from './real-time.ts';
 export { Tun, TUN_SEGMENTATION_LIMIT, tunObstacle } from './tun.ts';
 export type { TunOptions } from './tun.ts';
-export { PacketTap } from './packet-tap.ts';
+export { interfaceNames, PacketTap } from './packet-tap.ts';
 export type { PacketTapOptions } from './packet-tap.ts';

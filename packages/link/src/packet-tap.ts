@@ -1,7 +1,8 @@
 /** Looks on at packets of interfaces, from the IP header on: a packet socket, no libpcap. */
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { LinkError } from './errors.ts';
 import { attachFilter, bindPacket, close, EAGAIN, packetSocket, read, setSocketOption } from './system.ts';
-import { deviceFacts } from './packet-socket.ts';
 import { pollDescriptor } from './vnet-port.ts';
 
 const SOL_PACKET = 263;
@@ -32,7 +33,7 @@ export class PacketTap {
     this.buffer = new Uint8Array(options.snapLength ?? 4096);
     this.fd = packetSocket(true);
     try {
-      const index = options.interface === undefined ? 0 : deviceFacts(options.interface).index;
+      const index = options.interface === undefined ? 0 : interfaceIndex(options.interface);
       if (options.ignoreOutgoing === true) setSocketOption(this.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, new Uint8Array([1, 0, 0, 0]));
       if (options.filter !== undefined) attachFilter(this.fd, options.filter);
       bindPacket(this.fd, index);
@@ -65,5 +66,19 @@ export class PacketTap {
   close(): void {
     this.stopped = true;
     this.socket.destroy();
+  }
+}
+
+/** Names of the interfaces that are here. */
+export function interfaceNames(): string[] {
+  return readdirSync('/sys/class/net');
+}
+
+function interfaceIndex(name: string): number {
+  try {
+    if (name === '' || name.includes('/')) throw new Error('not a name');
+    return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
+  } catch (error) {
+    throw new LinkError('NO_DEVICE', `there is no interface "${name}" here; expected one of ${interfaceNames().join(', ')}`, { cause: error });
   }
 }

@@ -1,6 +1,6 @@
 /** What the trace commands share: reading with progress, Ctrl-C, and what is said of damaged files. */
-import { Analyzer } from '@subflow/trace';
-import type { AnalyzerOptions } from '@subflow/trace';
+import { Analyzer, compareCaptures, Fingerprints } from '@subflow/trace';
+import type { AnalyzerOptions, CaptureComparison } from '@subflow/trace';
 import { INTERFACES_PER_FILE, readCaptures } from '@subflow/trace/node';
 import type { Damage, InputOptions } from '@subflow/trace/node';
 import type { CaptureReader } from '@subflow/wire';
@@ -35,6 +35,7 @@ export async function analyse(
         process.stderr.write(`\r\x1b[2Kreading ${((read / size) * 100).toFixed(0)} %, ${(read / 1e6).toFixed(0)} MB\r`);
       }
     : undefined;
+  const shifts = files.length > 1 && !files.includes('-') && input.follow !== true ? await alignClocks(files, abort.signal) : [];
   const { damages } = await readCaptures(
     files,
     (reader, file) => {
@@ -53,12 +54,62 @@ export async function analyse(
       );
       return each?.(reader, analyzer, tcp);
     },
-    { ...input, signal: abort.signal, ...(progress === undefined ? {} : { onProgress: progress }) },
+    { ...input, shifts, signal: abort.signal, ...(progress === undefined ? {} : { onProgress: progress }) },
   );
   process.removeListener('SIGINT', interrupt);
   if (process.stderr.isTTY && performance.now() - started >= PROGRESS_AFTER) process.stderr.write('\x1b[2K\r');
   analyzer.end();
   return { analyzer, damages, interfaceNames, interrupted: abort.signal.aborted };
+}
+
+/** Connections of a capture with the fingerprints of their packets. */
+export async function fingerprints(file: string, signal?: AbortSignal): Promise<{ prints: Fingerprints; analyzer: Analyzer; damages: Damage[] }> {
+  const prints = new Fingerprints();
+  const analyzer = new Analyzer({ detail: 'summary', onConnection: (connection) => prints.connections.push(connection) });
+  const { damages } = await readCaptures(
+    [file],
+    (reader) => {
+      analyzer.frame(
+        reader.view,
+        reader.bytes,
+        reader.offset,
+        reader.length,
+        reader.originalLength,
+        reader.linkType,
+        reader.seconds,
+        reader.nanoseconds,
+        reader.interface,
+      );
+      prints.take(analyzer);
+    },
+    signal === undefined ? {} : { signal },
+  );
+  analyzer.end();
+  return { prints, analyzer, damages };
+}
+
+/** What must be added to the second capture's clock, microseconds, so that it agrees with the first; null when they have nothing in common. */
+export function clockDifference(first: Analyzer, second: Analyzer, compared: CaptureComparison): number | null {
+  if (compared.clockOffset === null) return null;
+  // Times are counted from each file's own first packet: the difference of the two belongs to the offset.
+  return compared.clockOffset + (first.base.seconds - second.base.seconds) * 1e6 + (first.base.nanoseconds - second.base.nanoseconds) / 1e3;
+}
+
+/** Captures of both ends of the same connections may have clocks of their own: those of the later files are brought to the first one's. */
+async function alignClocks(files: readonly string[], signal: AbortSignal): Promise<number[]> {
+  const first = await fingerprints(files[0]!, signal);
+  const shifts = [0];
+  for (const file of files.slice(1)) {
+    const other = await fingerprints(file, signal);
+    const compared = compareCaptures(first.prints, other.prints);
+    const shift = clockDifference(first.analyzer, other.analyzer, compared);
+    // Within what delays explain, the clocks may well agree.
+    const sure = shift !== null && Math.abs(shift) > compared.uncertainty;
+    if (sure)
+      process.stderr.write(`the clock of ${file} is ${(Math.abs(shift) / 1e6).toFixed(6)} s ${shift < 0 ? 'ahead' : 'behind'}; its times are shifted\n`);
+    shifts.push(sure ? shift : 0);
+  }
+  return shifts;
 }
 
 export interface Span {

@@ -452,7 +452,10 @@ export class Analyzer {
     const reinjected = data.take(at, length, subflow.number, again, backward, time, packet, (wanted, except) =>
       connection.carrierOf(by, wanted, except, backward),
     );
-    if (!again) {
+    if (again) {
+      // Where the original was lost before the capture, the retransmission brings the bytes.
+      half.dataBytes += data.fresh;
+    } else {
       half.dataBytes += length - reinjected;
       half.reinjectedBytes += reinjected;
       if (reinjected > 0) this.point = POINT.reinjection;

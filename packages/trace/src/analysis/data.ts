@@ -120,7 +120,6 @@ export class DataDirection {
   /** DATA_ACK plus window: the most that may be sent. */
   rightEdge = 0;
   finPosition = -1;
-  finAcked = false;
 
   /** Bytes of the stream that were seen, each once. */
   bytes = 0;
@@ -147,6 +146,8 @@ export class DataDirection {
   turns = 0;
   lastSubflow = -1;
   maxFlight = 0;
+  /** Of the payload taken last: bytes that had not been seen before. */
+  fresh = 0;
 
   private readonly flight: Flight = new Flight();
   private readonly pending: Pending[] = [];
@@ -203,6 +204,7 @@ export class DataDirection {
         this.lastSubflow = subflow;
       }
     }
+    this.fresh = fresh;
     if (again) return 0;
     const overlap = length - fresh;
     if (overlap === 0 && !backward) return 0;
@@ -334,7 +336,6 @@ export class DataDirection {
     if (!(position > this.acked)) return false;
     this.acknowledgements.step(time, carriedBy, packet, this.next > this.acked);
     this.acked = position;
-    if (this.finPosition >= 0 && position > this.finPosition) this.finAcked = true;
     if (this.flight.length > 0) {
       this.flight.acknowledge(position);
       if (this.flight.sampled <= time) this.dataRtt.add(time - this.flight.sampled);
@@ -354,6 +355,11 @@ export class DataDirection {
       this.pending.splice(i--, 1);
     }
     return true;
+  }
+
+  /** DATA_FIN takes a place in the sequence; it was acknowledged with it. */
+  get finAcked(): boolean {
+    return this.finPosition >= 0 && this.acked > this.finPosition;
   }
 
   /** Bytes that waited for a hole when the capture ended. */

@@ -24,6 +24,12 @@ export interface ReadResult {
   inputs: readonly CaptureInput[];
 }
 
+export interface ReadOptions extends InputOptions {
+  onProgress?: (read: number, size: number) => void;
+  /** Microseconds to add to the times of each file, so that their clocks agree. */
+  shifts?: readonly number[];
+}
+
 /** How often the event loop gets a turn (progress, Ctrl-C), in milliseconds. */
 const TURN_EVERY = 50;
 
@@ -31,16 +37,12 @@ const TURN_EVERY = 50;
  * Reads captures to their end. Throws {@link TraceError} when a file cannot be read or is not a capture; damage further
  * in ends that file and is reported.
  */
-export async function readCaptures(
-  files: readonly string[],
-  onFrame: OnFrame,
-  options: InputOptions & { onProgress?: (read: number, size: number) => void } = {},
-): Promise<ReadResult> {
+export async function readCaptures(files: readonly string[], onFrame: OnFrame, options: ReadOptions = {}): Promise<ReadResult> {
   const inputs: CaptureInput[] = [];
   const damages: Damage[] = [];
   try {
     for (const file of files) inputs.push(new CaptureInput(file, options));
-    const reader = new Merge(inputs, damages);
+    const reader = new Merge(inputs, damages, options.shifts ?? []);
     const size = inputs.reduce((total, input) => total + input.size, 0);
     let turn = performance.now();
     for (;;) {
@@ -66,13 +68,15 @@ class Merge {
   given = 0;
   private readonly inputs: readonly CaptureInput[];
   private readonly damages: Damage[];
+  private readonly shifts: readonly number[];
   /** Files that stand at a frame. */
   private ready: number[] = [];
   /** Files that must be advanced before the next choice. */
   private stale: number[];
 
-  constructor(inputs: readonly CaptureInput[], damages: Damage[]) {
+  constructor(inputs: readonly CaptureInput[], damages: Damage[], shifts: readonly number[]) {
     this.inputs = inputs;
+    this.shifts = shifts;
     this.damages = damages;
     this.stale = inputs.map((_, i) => i);
   }
@@ -88,16 +92,22 @@ class Merge {
       const file = this.stale.at(-1)!;
       if (!this.inputs[file]!.reader.next()) return this.refill(file).then((more) => this.advance(file, more));
       this.stale.pop();
-      this.ready.push(file);
+      this.put(file);
     }
     return this.choose();
   }
 
   private advance(file: number, more: boolean): number | Promise<number> {
     this.stale.pop();
-    if (more) this.ready.push(file);
+    if (more) this.put(file);
     this.given--;
     return this.next();
+  }
+
+  private put(file: number): void {
+    const shift = this.shifts[file] ?? 0;
+    if (shift !== 0) shiftTime(this.inputs[file]!.reader, shift);
+    this.ready.push(file);
   }
 
   private choose(): number {
@@ -136,6 +146,13 @@ class Merge {
       throw new TraceError('NOT_A_CAPTURE', `${input.name} is not a capture: ${damage.reason}; expected pcap or pcapng, also compressed with gzip or zstd`);
     this.damages.push({ file: input.name, packets: input.reader.packets, offset: damage.offset, code: damage.code, reason: damage.reason });
   }
+}
+
+function shiftTime(reader: CaptureReader, micros: number): void {
+  const whole = Math.floor(micros / 1e6);
+  const nanoseconds = reader.nanoseconds + Math.round((micros - whole * 1e6) * 1000);
+  reader.seconds += whole + Math.floor(nanoseconds / 1e9);
+  reader.nanoseconds = nanoseconds % 1e9;
 }
 
 function earlier(a: CaptureReader, b: CaptureReader): boolean {

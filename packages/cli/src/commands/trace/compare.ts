@@ -1,10 +1,9 @@
 /** `subflow trace compare CLIENT SERVER`: what happens between the two ends? */
 import { Command } from 'commander';
-import { compareCaptures, Fingerprints, ms } from '@subflow/trace';
-import type { Analyzer, CaptureComparison, DirectionComparison } from '@subflow/trace';
-import type { Damage } from '@subflow/trace/node';
+import { compareCaptures, ms } from '@subflow/trace';
+import type { CaptureComparison, DirectionComparison } from '@subflow/trace';
 import { UsageError } from '../../errors.ts';
-import { analyse, reportDamages } from '../../trace/reading.ts';
+import { clockDifference, fingerprints, reportDamages } from '../../trace/reading.ts';
 
 const EXAMPLES = `
 Examples:
@@ -22,34 +21,19 @@ export function compareCommand(): Command {
     .option('--json', 'one JSON object', false)
     .addHelpText('after', EXAMPLES)
     .action(async (clientFile: string, serverFile: string, flags: { json: boolean }) => {
-      const near = await prints(clientFile);
-      const far = await prints(serverFile);
+      const near = await fingerprints(clientFile);
+      const far = await fingerprints(serverFile);
       const result = compareCaptures(near.prints, far.prints);
       if (result.connections.length === 0)
         throw new UsageError(
           'NOTHING_IN_COMMON',
           `no Multipath TCP connection of ${clientFile} (${near.prints.connections.length}) is in ${serverFile} (${far.prints.connections.length}); expected captures of the same connections`,
         );
-      // Times are counted from each file's own first packet: the difference of the two belongs to the offset.
-      const bases = (near.analyzer.base.seconds - far.analyzer.base.seconds) * 1e6 + (near.analyzer.base.nanoseconds - far.analyzer.base.nanoseconds) / 1e3;
-      const clock = result.clockOffset === null ? null : result.clockOffset + bases;
+      const clock = clockDifference(near.analyzer, far.analyzer, result);
       if (flags.json) process.stdout.write(`${JSON.stringify({ ...result, clockOffset: clock, notCompared: near.prints.beyond + far.prints.beyond })}\n`);
       else process.stdout.write(`${lines(result, clock).join('\n')}\n`);
       reportDamages([...near.damages, ...far.damages]);
     });
-}
-
-async function prints(file: string): Promise<{ prints: Fingerprints; analyzer: Analyzer; damages: Damage[] }> {
-  const fingerprints = new Fingerprints();
-  const { analyzer, damages } = await analyse(
-    [file],
-    { detail: 'summary', onConnection: (connection) => fingerprints.connections.push(connection) },
-    (_, one) => {
-      fingerprints.take(one);
-      return true;
-    },
-  );
-  return { prints: fingerprints, analyzer, damages };
 }
 
 function lines(result: CaptureComparison, clock: number | null): string[] {

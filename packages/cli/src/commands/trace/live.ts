@@ -1,7 +1,7 @@
 /** `subflow trace live`: the same views while it happens. */
 import { Command } from 'commander';
 import { LINKTYPE } from '@subflow/wire';
-import { PacketTap } from '@subflow/link';
+import { interfaceNames, PacketTap } from '@subflow/link';
 import { Analyzer, connectionLines, connectionReport, PLAIN, sentence, terminalPlot, throughputPlot, totalsLines } from '@subflow/trace';
 import type { Connection } from '@subflow/trace';
 import { UsageError } from '../../errors.ts';
@@ -21,6 +21,7 @@ Needs CAP_NET_RAW (root). Nothing is sent and nothing is changed. Only headers a
 /** Headers: IPv6 with extensions, TCP with options. */
 const SNAP = 256;
 const DRAW_EVERY = 500;
+const RESCAN_EVERY = 1000;
 const SHOWN = 4;
 
 interface Flags {
@@ -61,14 +62,21 @@ export function liveCommand(): Command {
         const seconds = Math.floor(micros / 1e6);
         return { seconds, nanoseconds: Math.floor((micros - seconds * 1e6) * 1000) };
       };
-      const tap = new PacketTap(
-        { snapLength: SNAP, ignoreOutgoing: name === undefined || name === 'lo', ...(name === undefined ? {} : { interface: name }) },
-        (bytes, length) => {
+      const taps = new Map<string, PacketTap>();
+      const open = (one: string): void => {
+        const index = taps.size;
+        // On loopback every packet comes by twice.
+        const tap = new PacketTap({ interface: one, snapLength: SNAP, ignoreOutgoing: one === 'lo' }, (bytes, length) => {
           const { seconds, nanoseconds } = now();
-          analyzer.frame(new DataView(bytes.buffer, 0, length), bytes, 0, length, length, LINKTYPE.raw, seconds, nanoseconds);
+          analyzer.frame(new DataView(bytes.buffer, 0, length), bytes, 0, length, length, LINKTYPE.raw, seconds, nanoseconds, index);
           for (const old of known.keys()) if (known.size > 64) known.delete(old);
-        },
-      );
+        });
+        taps.set(one, tap);
+      };
+      for (const one of name === undefined ? interfaceNames() : [name]) open(one);
+      analyzer.severalInterfaces = name === undefined;
+      // Interfaces that come later: a phone finds its Wi-Fi.
+      const rescan = name === undefined ? setInterval(() => interfaceNames().forEach((one) => taps.has(one) || open(one)), RESCAN_EVERY) : null;
       const redraw = process.stdout.isTTY && !flags.json && !flags.events ? new Redraw(process.stdout) : null;
       const timer = setInterval(() => redraw?.draw(screen(analyzer, [...known.values()])), DRAW_EVERY);
       await new Promise<void>((resolve) => {
@@ -77,8 +85,11 @@ export function liveCommand(): Command {
         if (limit !== null) setTimeout(resolve, limit * 1000);
       });
       clearInterval(timer);
-      tap.drain();
-      tap.close();
+      if (rescan !== null) clearInterval(rescan);
+      for (const tap of taps.values()) {
+        tap.drain();
+        tap.close();
+      }
       redraw?.end();
       analyzer.end();
       if (flags.json) return;
