@@ -27,7 +27,16 @@ function pageOf(frames: readonly Frame[], times = 1): string {
   const recorder = new Recorder(() => true);
   const analyzer = new Analyzer({ points: recorder, onConnection: (one) => kept.push(one) });
   for (const frame of frames)
-    analyzer.frame(new DataView(frame.bytes.buffer), frame.bytes, 0, frame.bytes.length, frame.bytes.length, 101, 1_700_000_000 + Math.floor(frame.time / 1e6), (frame.time % 1e6) * 1000);
+    analyzer.frame(
+      new DataView(frame.bytes.buffer),
+      frame.bytes,
+      0,
+      frame.bytes.length,
+      frame.bytes.length,
+      101,
+      1_700_000_000 + Math.floor(frame.time / 1e6),
+      (frame.time % 1e6) * 1000,
+    );
   analyzer.end();
   const recording = recorder.recordings.get(0)!;
   const { payload } = recording;
@@ -74,8 +83,7 @@ describe('the HTML report', () => {
     await made.waitForTimeout(200);
     return made;
   };
-  const chart = <T>(read: (one: ShownChart) => T): Promise<T> =>
-    page.evaluate(`(${String(read)})(window.subflowCharts[0])`) as Promise<T>;
+  const chart = <T>(read: (one: ShownChart) => T): Promise<T> => page.evaluate(`(${String(read)})(window.subflowCharts[0])`) as Promise<T>;
 
   beforeAll(async () => {
     browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
@@ -173,7 +181,9 @@ describe('the HTML report', () => {
 
   it('a million points are drawn within a frame or two, wherever one looks', async () => {
     const heavy = await open(pageOf(frames, 180));
-    const points = await heavy.evaluate(`JSON.parse(document.querySelector('script[type="application/json"]').textContent)[0].series.reduce((n, one) => n + one.count, 0)`);
+    const points = await heavy.evaluate(
+      `JSON.parse(document.querySelector('script[type="application/json"]').textContent)[0].series.reduce((n, one) => n + one.count, 0)`,
+    );
     expect(points).toBeGreaterThan(1_000_000);
     const times = (await heavy.evaluate(`(async () => {
       const chart = window.subflowCharts[0];
@@ -185,7 +195,12 @@ describe('the HTML report', () => {
       }
       return out;
     })()`)) as number[];
-    console.log(`${String(points)} points: whole ${times[0]!.toFixed(1)} ms, zoomed ${times.slice(1).map((one) => one.toFixed(0)).join(' ')} ms a frame`);
+    console.log(
+      `${String(points)} points: whole ${times[0]!.toFixed(1)} ms, zoomed ${times
+        .slice(1)
+        .map((one) => one.toFixed(0))
+        .join(' ')} ms a frame`,
+    );
     // Not a benchmark: this only keeps the drawing from becoming quadratic.
     expect(Math.max(...times)).toBeLessThan(500);
     await heavy.close();

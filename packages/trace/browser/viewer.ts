@@ -25,6 +25,7 @@ interface Column {
 
 interface EncodedPlot {
   id: string;
+  short: string;
   title: string;
   yTitle: string;
   unit: string;
@@ -498,6 +499,7 @@ async function start(): Promise<void> {
     const tabs = section.querySelector<HTMLElement>('.tabs')!;
     let chart: Chart | null = null;
     const show = (at: number): Chart => {
+      section.querySelector('.title')!.textContent = plots[at]!.title;
       chart = new Chart(host, plots[at]!, data);
       charts[Number(section.dataset['order'])] = chart;
       tabs.querySelectorAll('button').forEach((button, i) => button.setAttribute('aria-selected', String(i === at)));
@@ -506,7 +508,8 @@ async function start(): Promise<void> {
     plots.forEach((plot, i) => {
       const button = document.createElement('button');
       button.type = 'button';
-      button.textContent = plot.title;
+      button.textContent = plot.short;
+      button.title = plot.title;
       button.dataset['plot'] = plot.id;
       button.addEventListener('click', () => show(i));
       tabs.append(button);

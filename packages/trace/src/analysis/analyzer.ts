@@ -354,7 +354,7 @@ export class Analyzer {
     const half = subflow.mptcp[side];
     half.dss++;
     const connection = subflow.connection ?? this.connections.adopt(subflow, side, s, time, packet);
-    if (connection.closed) return;
+    if (connection.closed || subflow.copyOf !== null) return;
     const by = subflow.sideOf(side);
     const { data } = connection.sides[by];
     if (!connection.established && subflow.kind === 'initial') {
@@ -578,7 +578,7 @@ export class Analyzer {
       this.options.onPlain?.(subflow);
       return;
     }
-    if (--connection.open <= 0) this.finish(connection);
+    if (subflow.copyOf === null && --connection.open <= 0) this.finish(connection);
   }
 
   private finish(connection: Connection): void {

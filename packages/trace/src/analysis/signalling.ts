@@ -43,6 +43,8 @@ export class Connections {
       const option = parseMptcpOption(s.view, at, s.view.getUint8(at + 1));
       if (isMalformed(option)) continue;
       subflow.options[s.view.getUint8(at + 2) >>> 4]!++;
+      // Seen before, on the other side of an address translation.
+      if (subflow.copyOf !== null) continue;
       subflow.mptcp ??= [new MptcpHalf(), new MptcpHalf()];
       switch (option.subtype) {
         case 'capable':
@@ -197,9 +199,12 @@ export class Connections {
       const token = state.token!;
       const other = this.tokens.get(token);
       if (other !== undefined && other.connection !== connection) {
-        if (sameKey(other.connection.sides[other.side].key, key)) this.translated(connection, subflow, other.connection, time, packet);
+        if (sameKey(other.connection.sides[other.side].key, key)) {
+          this.translated(connection, subflow, other.connection, time, packet);
+          return;
+        }
         // A join was seen before the handshake that explains it (merged captures, lost packets).
-        else if (other.connection.sides[other.side].key === null) this.merge(other.connection, connection, other.side !== side);
+        if (other.connection.sides[other.side].key === null) this.merge(other.connection, connection, other.side !== side);
       }
       if (this.tokens.size < MOST_TOKENS) this.tokens.set(token, { connection, side });
     } else if (!sameKey(state.key, key)) {
@@ -223,6 +228,17 @@ export class Connections {
       if (this.tokens.size < MOST_TOKENS) this.tokens.set(subflow.token, known);
     }
     const { connection, side } = known;
+    const twin = connection.subflows.find((one) => one.kind === 'join' && one.token === subflow.token && one.nonces[0] === subflow.nonces[0]);
+    if (twin !== undefined) {
+      subflow.copyOf = twin;
+      subflow.connection = connection;
+      connection.note(time, packet, twin.number, twin.sideOf(0), 'note', {
+        type: 'translated',
+        source: subflow.sourceText,
+        destination: subflow.destinationText,
+      });
+      return;
+    }
     // The token is the receiver's: when that is the connection's opener, the other side joins (RFC 8684 §3.2).
     connection.add(subflow, side === 0);
     connection.note(time, packet, subflow.number, subflow.sideOf(0), 'note', {

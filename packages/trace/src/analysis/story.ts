@@ -152,7 +152,7 @@ export function size(count: number): string {
   if (count >= 1e6) return `${(count / 1e6).toFixed(2)} MB`;
   if (count >= 1e4) return `${(count / 1e3).toFixed(0)} kB`;
   if (count >= 1e3) return `${(count / 1e3).toFixed(1)} kB`;
-  return `${count} bytes`;
+  return count === 1 ? '1 byte' : `${count} bytes`;
 }
 
 export function ms(micros: number): string {

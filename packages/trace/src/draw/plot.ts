@@ -29,6 +29,8 @@ export interface Mark {
 
 export interface Plot {
   id: string;
+  /** For tabs. */
+  short: string;
   title: string;
   yTitle: string;
   unit: Unit;

@@ -10,6 +10,16 @@ import type { Mark, Plot, Series } from './plot.ts';
 export const GRAPHS = ['seq', 'ooo', 'flight', 'rtt', 'window', 'throughput', 'timeline'] as const;
 export type Graph = (typeof GRAPHS)[number];
 
+const SHORT: Record<Graph, string> = {
+  seq: 'Sequence',
+  ooo: 'Out of order',
+  flight: 'In flight',
+  rtt: 'RTT',
+  window: 'Window',
+  throughput: 'Throughput',
+  timeline: 'Subflows',
+};
+
 const RETRANSMITTED = '#B00020';
 const REINJECTED = '#000000';
 const ACKED = '#777777';
@@ -57,6 +67,7 @@ const WHO = ['the client', 'the server'] as const;
 function base(report: ConnectionReport, graph: Graph, side: Side, title: string, yTitle: string, unit: Plot['unit']): Plot {
   return {
     id: `${graph}-${side === 0 ? 'up' : 'down'}`,
+    short: graph === 'timeline' ? SHORT[graph] : `${SHORT[graph]} ${side === 0 ? '↑' : '↓'}`,
     title,
     yTitle,
     unit,
@@ -81,8 +92,6 @@ function sequence(drawn: Drawn, side: Side): Plot {
     plot.series.push(segments(drawn, `subflow ${one.number}`, PALETTE[(one.number - 1) % PALETTE.length]!, (i) => from[i] === side && owner[i] === one.number));
   const again = segments(drawn, 'retransmitted', RETRANSMITTED, (i) => from[i] === side && kind[i] === POINT.retransmission);
   const reinjected = segments(drawn, 'reinjected', REINJECTED, (i) => from[i] === side && kind[i] === POINT.reinjection);
-  if (again.x.length > 0) plot.series.push({ ...again, strong: true });
-  if (reinjected.x.length > 0) plot.series.push({ ...reinjected, strong: true });
   const acker = acks.get('side');
   const rows = pick(acks.length, (i) => acker[i] !== side);
   const x = at(rows, acks.get('time'), (time) => seconds(drawn, time));
@@ -93,6 +102,9 @@ function sequence(drawn: Drawn, side: Side): Plot {
   plot.series.push({ name: 'right edge of the window', shape: 'steps', color: EDGE, x, y: position.map((value, i) => value + windows[i]!) });
   // The window may be far above the data: it must not press them flat.
   fit(plot, plot.series.slice(0, -1));
+  // On top of everything else.
+  if (again.x.length > 0) plot.series.push({ ...again, strong: true });
+  if (reinjected.x.length > 0) plot.series.push({ ...reinjected, strong: true });
   return plot;
 }
 

@@ -53,7 +53,7 @@ function section(drawn: Drawn, order: number): string {
 ${notes.length === 0 ? '<p class="good">Nothing stands out.</p>' : `<ul class="verdicts">${notes.map((one) => `<li class="${one.severity}">${escapeXml(one.text)}</li>`).join('')}</ul>`}
 <div class="tabs" role="tablist"></div>
 <div class="tools"><button type="button" class="reset">Whole picture</button><button type="button" class="save">Save PNG</button><span>wheel: zoom (Shift: time, Alt: values) · drag: move · Shift-drag: choose · double click: whole · keys: ← → + − 0 f</span></div>
-<div class="chart"></div>
+<h3 class="title"></h3><div class="chart"></div>
 <h3>Subflows</h3>${subflowTable(report)}
 <h3>Data</h3>${dataTable(report)}
 <h3>What happened</h3><p>A click on a line leads to its moment in the picture.</p>${storyTable(report)}
