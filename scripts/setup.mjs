@@ -13,6 +13,8 @@ export const PROGRAMS = {
   nft: 'nftables',
   tcpdump: 'tcpdump',
   tshark: 'tshark',
+  editcap: 'wireshark-common',
+  zstd: 'zstd',
   curl: 'curl',
   nginx: 'nginx-light',
   iperf3: 'iperf3',
@@ -21,6 +23,8 @@ export const PROGRAMS = {
   sshd: 'openssh-server',
   openssl: 'openssl',
   chromium: 'chromium',
+  // Text in PNGs.
+  '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf': 'fonts-dejavu-core',
 };
 
 function fail(code, message) {
@@ -62,6 +66,7 @@ export function build() {
 }
 
 function onPath(program) {
+  if (program.startsWith('/')) return existsSync(program);
   return ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].some((folder) => existsSync(join(folder, program)));
 }
 

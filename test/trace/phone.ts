@@ -3,8 +3,9 @@
  * on the cellular path, which the phone makes a backup in its fourth packet; Wi-Fi joins at 4.74 s and takes all traffic;
  * the phone closes the window of the cellular subflow and resets it at 5.103 s; what was lost there is reinjected.
  */
+import { writeFileSync } from 'node:fs';
 import { buildPacket, FLAG, isMalformed, parseAddress, parsePacketValue } from '@subflow/wire';
-import { download, emulatedWorld, SECOND } from './emulated.ts';
+import { download, emulatedWorld, pcapngOf, SECOND } from './emulated.ts';
 import type { TcpOption } from '@subflow/wire';
 import type { World } from './emulated.ts';
 
@@ -56,4 +57,10 @@ export function phone(): World {
   });
   download(world, 8_000_000, { port: 443, upload: 1, limit: 30 * SECOND });
   return world;
+}
+
+if (process.argv[1]?.endsWith('phone.ts') === true) {
+  const file = process.argv[2];
+  if (file === undefined) throw new Error('phone.ts FILE.pcapng');
+  writeFileSync(file, pcapngOf(phone().captured.client, ['cellular', 'wifi'], { snap: 96 }));
 }

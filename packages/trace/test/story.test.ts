@@ -126,7 +126,7 @@ describe('the phone that leaves cellular for wifi', () => {
     expect(event.reinjections).toBeGreaterThan(5);
     expect(event.originals).toBeGreaterThan(50);
     expect(sentence(event, report)).toMatch(
-      /^Out-of-order queue for 3\d\d ms \(packet \d+ to \d+\), up to \d+ kB: what came on subflow 2 waited behind a hole/,
+      /^Out-of-order queue for 3\d\d ms \(packets \d+ to \d+\), up to \d+ kB: what came on subflow 2 waited behind a hole/,
     );
   });
 

@@ -74,7 +74,7 @@ export function sentence(event: TraceEvent, connection: ConnectionReport): strin
     case 'reinjection':
       return `${size(event.bytes)} that ${path(event.from)} had carried ${event.from === event.to ? 'were mapped and sent again on it' : `were reinjected on ${path(event.to)}`} within ${ms(event.end - event.start)} (packets ${event.packet} to ${event.lastPacket})${event.wasted > 0 ? `; ${size(event.wasted)} of them had arrived already` : event.useful > 0 ? '; the copies were the ones that arrived' : ''}.`;
     case 'blocked':
-      return `Out-of-order queue for ${ms(event.end - event.start)} (packet ${event.packet}${event.filledBy < 0 ? ' on' : ` to ${event.lastPacket}`}), up to ${size(event.queue)}: what came on ${path(event.waiting)} waited behind a hole that began at bytes ${bytes(event.holeStart)} to ${bytes(event.holeEnd - 1)}; ${event.filledBy < 0 ? 'it was never filled' : `it was filled by ${fillers(event)}, the last on ${path(event.filledBy)}`}.`;
+      return `Out-of-order queue for ${ms(event.end - event.start)} (${event.filledBy < 0 ? `from packet ${event.packet} on` : `packets ${event.packet} to ${event.lastPacket}`}), up to ${size(event.queue)}: what came on ${path(event.waiting)} waited behind a hole that began at bytes ${bytes(event.holeStart)} to ${bytes(event.holeEnd - 1)}; ${event.filledBy < 0 ? 'it was never filled' : `it was filled by ${fillers(event)}, the last on ${path(event.filledBy)}`}.`;
     case 'hmac-wrong':
       return `The HMAC of ${event.option} from ${who} is wrong.`;
     case 'key-wrong':

@@ -89,7 +89,7 @@ export function graphCommand(): Command {
 function size(text: string | undefined, option: string): number | null {
   if (text === undefined) return null;
   const value = Number(text);
-  if (!(value >= 20 && value <= 20_000)) throw new UsageError('BAD_ARGUMENT', `${option} "${text}"; expected 20 to 20000`);
+  if (!(value >= 8 && value <= 20_000)) throw new UsageError('BAD_ARGUMENT', `${option} "${text}"; expected 8 to 20000`);
   return value;
 }
 
