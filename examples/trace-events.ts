@@ -19,7 +19,10 @@ const look = (packet: Uint8Array, time: number): void => {
 };
 const agenda = new Agenda();
 const random = new Random(1);
-const [client, server] = ['client', 'server'].map((name) => new EmulatedHost(name, new Host({ entropy: () => random.uint32() }), agenda)) as [EmulatedHost, EmulatedHost];
+const [client, server] = ['client', 'server'].map((name) => new EmulatedHost(name, new Host({ entropy: () => random.uint32() }), agenda)) as [
+  EmulatedHost,
+  EmulatedHost,
+];
 const [a, b] = ['192.0.2.1', '192.0.2.2'].map(parseAddress) as [Uint8Array, Uint8Array];
 const near = client.host.addInterface({ name: 'wifi', mtu: 1500, addresses: [{ address: a, bits: 24 }] });
 const far = server.host.addInterface({ name: 'wifi', mtu: 1500, addresses: [{ address: b, bits: 24 }] });

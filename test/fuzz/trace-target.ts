@@ -29,17 +29,7 @@ export function traceTarget({ wire, trace }: Instrumented): Target {
     let frames = 0;
     while (reader.next()) {
       if (++frames > MOST_FRAMES) throw new Error('more frames than the input has room for');
-      analyzer.frame(
-        reader.view,
-        reader.bytes,
-        reader.offset,
-        reader.length,
-        reader.originalLength,
-        reader.linkType,
-        reader.seconds,
-        reader.nanoseconds,
-        reader.interface,
-      );
+      analyzer.read(reader);
       if (choice === 4 && (frames & 3) === (length & 3)) {
         const packet = new trace.DissectedPacket(analyzer, reader, frames, 0);
         for (const field of fields) for (const value of packet.of(field.name)) trace.valueText(field, value);

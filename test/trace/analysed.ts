@@ -33,18 +33,7 @@ function collector(several: boolean): { take: (reader: CaptureReader, file: numb
   const analyzer = new Analyzer({ onConnection: (one) => reports.push(connectionReport(one)), onEvent: (event) => events.push(event) });
   analyzer.severalInterfaces = several;
   return {
-    take: (reader, file) =>
-      void analyzer.frame(
-        reader.view,
-        reader.bytes,
-        reader.offset,
-        reader.length,
-        reader.originalLength,
-        reader.linkType,
-        reader.seconds,
-        reader.nanoseconds,
-        file * INTERFACES_PER_FILE + reader.interface,
-      ),
+    take: (reader, file) => void analyzer.read(reader, file * INTERFACES_PER_FILE + reader.interface),
     end: () => {
       analyzer.end();
       const { seconds, nanoseconds } = analyzer.base;

@@ -74,7 +74,7 @@ export async function compareWithTshark(file: string, fields: readonly string[])
   const comparison: Comparison = { packets: 0, values: 0, differences: [] };
   const analyzer = new Analyzer();
   await readCaptures([file], (reader) => {
-    analyzer.frame(reader.view, reader.bytes, reader.offset, reader.length, reader.originalLength, reader.linkType, reader.seconds, reader.nanoseconds);
+    analyzer.read(reader);
     const packet = new DissectedPacket(analyzer, reader, ++comparison.packets, 0);
     const columns = theirs[comparison.packets - 1]!.split('\t');
     fields.forEach((field, i) => {

@@ -53,19 +53,25 @@ const FILTERS = [
 
 describe('display filters choose the same packets as tshark -Y', () => {
   for (const name of ['stack-v1-ipv4', 'stack-v0-checksum-ipv6'])
-    it(name, () => {
-      const file = join(directory, `${name}.pcap`);
-      writeFileSync(file, stackCaptures().find((one) => one.name === name)!.bytes);
-      let chosen = 0;
-      for (const filter of FILTERS) {
-        const theirs = spawnSync('tshark', ['-r', file, '-n', '-d', 'tcp.port==80,data', '-Y', filter, '-T', 'fields', '-e', 'frame.number'], { encoding: 'utf8' });
-        expect({ filter, status: theirs.status }).toEqual({ filter, status: 0 });
-        const ours = numbersOf(file, filter);
-        expect({ filter, packets: ours.join(' ') }).toEqual({ filter, packets: theirs.stdout.trim().split('\n').join(' ') });
-        chosen += ours.length;
-      }
-      expect(chosen).toBeGreaterThan(3000);
-    }, 90_000);
+    it(
+      name,
+      () => {
+        const file = join(directory, `${name}.pcap`);
+        writeFileSync(file, stackCaptures().find((one) => one.name === name)!.bytes);
+        let chosen = 0;
+        for (const filter of FILTERS) {
+          const theirs = spawnSync('tshark', ['-r', file, '-n', '-d', 'tcp.port==80,data', '-Y', filter, '-T', 'fields', '-e', 'frame.number'], {
+            encoding: 'utf8',
+          });
+          expect({ filter, status: theirs.status }).toEqual({ filter, status: 0 });
+          const ours = numbersOf(file, filter);
+          expect({ filter, packets: ours.join(' ') }).toEqual({ filter, packets: theirs.stdout.trim().split('\n').join(' ') });
+          chosen += ours.length;
+        }
+        expect(chosen).toBeGreaterThan(3000);
+      },
+      90_000,
+    );
 });
 
 describe('every format that editcap writes reads the same', () => {
@@ -77,7 +83,10 @@ describe('every format that editcap writes reads the same', () => {
       const other = join(directory, `formats.${format}`);
       expect(spawnSync('editcap', ['-F', format, file, other]).status).toBe(0);
       const read = await analysed([other]);
-      expect({ format, subflows: read.reports[0]!.subflows.map((one) => one.sent[1].bytes) }).toEqual({ format, subflows: reference.reports[0]!.subflows.map((one) => one.sent[1].bytes) });
+      expect({ format, subflows: read.reports[0]!.subflows.map((one) => one.sent[1].bytes) }).toEqual({
+        format,
+        subflows: reference.reports[0]!.subflows.map((one) => one.sent[1].bytes),
+      });
     }
   });
 });
@@ -90,7 +99,7 @@ function numbersOf(file: string, text: string): number[] {
   const out: number[] = [];
   let number = 0;
   while (reader.next()) {
-    analyzer.frame(reader.view, reader.bytes, reader.offset, reader.length, reader.originalLength, reader.linkType, reader.seconds, reader.nanoseconds, reader.interface);
+    analyzer.read(reader);
     if (filter(new DissectedPacket(analyzer, reader, ++number, 0))) out.push(number);
   }
   return out;

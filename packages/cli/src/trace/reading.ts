@@ -41,17 +41,7 @@ export async function analyse(
     (reader, file) => {
       const index = file * INTERFACES_PER_FILE + reader.interface;
       if (reader.interface > 0) analyzer.severalInterfaces = true;
-      const tcp = analyzer.frame(
-        reader.view,
-        reader.bytes,
-        reader.offset,
-        reader.length,
-        reader.originalLength,
-        reader.linkType,
-        reader.seconds,
-        reader.nanoseconds,
-        index,
-      );
+      const tcp = analyzer.read(reader, index);
       return each?.(reader, analyzer, tcp);
     },
     { ...input, shifts, signal: abort.signal, ...(progress === undefined ? {} : { onProgress: progress }) },
@@ -69,17 +59,7 @@ export async function fingerprints(file: string, signal?: AbortSignal): Promise<
   const { damages } = await readCaptures(
     [file],
     (reader) => {
-      analyzer.frame(
-        reader.view,
-        reader.bytes,
-        reader.offset,
-        reader.length,
-        reader.originalLength,
-        reader.linkType,
-        reader.seconds,
-        reader.nanoseconds,
-        reader.interface,
-      );
+      analyzer.read(reader);
       prints.take(analyzer);
     },
     signal === undefined ? {} : { signal },

@@ -2,14 +2,15 @@
  * Packets in, connections and events out. Memory follows the number of open connections: what is finished is handed
  * over and forgotten; everything else has a bound.
  */
-import { DSS_FLAG, dssPseudoHeader, finish, FLAG, FRAME, FRAME_NAME, sum, tcpPseudoHeader, walkFrame, walkPacket, fold, addOdd, Layers } from '@subflow/wire';
-import type { Segment } from '@subflow/wire';
+import { FLAG, FRAME, FRAME_NAME, Layers, walkFrame, walkPacket } from '@subflow/wire';
+import type { CaptureReader, Segment } from '@subflow/wire';
+import { DataLevel } from './data-level.ts';
+import type { PointSink } from './data-level.ts';
 import { FlowTable } from './flow-table.ts';
 import { Fragments } from './fragments.ts';
-import { PAYLOAD } from './half.ts';
 import type { Connection } from './connection.ts';
 import { Connections } from './signalling.ts';
-import { MptcpHalf, Subflow } from './subflow.ts';
+import { Subflow } from './subflow.ts';
 import type { Side, TraceEvent } from './events.ts';
 
 /** A conversation that says nothing for this long is over. */
@@ -21,21 +22,6 @@ const MOST_FLOWS = 200_000;
 /** A direction moves to another interface when its own has been silent this long; before, packets there are copies. */
 const INTERFACE_SILENT = 1e6;
 const FIN_RST = FLAG.fin | FLAG.rst;
-
-/** Called for each payload, DATA_ACK and window: what graphs are drawn from. */
-export interface PointSink {
-  /** `position` is NaN for payload without mapping; `kind` is one of {@link POINT}. */
-  payload(connection: Connection, subflow: Subflow, side: Side, time: number, position: number, length: number, kind: number, packet: number): void;
-  /** `side` is the one that acknowledges; `window` in bytes. */
-  dataAck(connection: Connection, subflow: Subflow, side: Side, time: number, position: number, window: number, packet: number): void;
-  /** Bytes in flight of the subflow (subflow level) and its latest round-trip time, after an acknowledgement. */
-  subflowAck(connection: Connection, subflow: Subflow, side: Side, time: number, flight: number, rtt: number): void;
-  /** Bytes waiting for a hole. */
-  queue(connection: Connection, side: Side, time: number, bytes: number): void;
-}
-
-/** Kinds of payload on the data level. */
-export const POINT = { new: 0, retransmission: 1, reinjection: 2, reordered: 3 } as const;
 
 export interface AnalyzerOptions {
   /** `summary`: handshakes, options, bytes. `full`: also round-trip times, causes, data level, checksums. */
@@ -78,10 +64,8 @@ export class Analyzer {
   /** Positions of the packet before within its direction: relative sequence and acknowledgement number. */
   position = 0;
   ackPosition = 0;
-  /** What its payload was ({@link PAYLOAD}, {@link POINT}). */
+  /** What its payload was to the subflow ({@link PAYLOAD}). */
   payload = 0;
-  point = 0;
-  dataPosition = Number.NaN;
   time = 0;
   /** Several interfaces or files: packets that come by twice are told apart. */
   severalInterfaces = false;
@@ -92,6 +76,7 @@ export class Analyzer {
   private readonly flows: (Subflow | undefined)[] = [];
   private readonly fragments: Fragments = new Fragments();
   private readonly connections: Connections;
+  private readonly dataLevel: DataLevel;
   private readonly counts: Float64Array = new Float64Array(FRAME_NAME.length);
   private packets = 0;
   private bytes = 0;
@@ -111,6 +96,7 @@ export class Analyzer {
     this.options = options;
     this.full = options.detail !== 'summary';
     this.connections = new Connections(options.onEvent ?? null);
+    this.dataLevel = new DataLevel(this.full, this.connections, options.points);
   }
 
   /** Seconds and nanoseconds of the first packet: time 0. */
@@ -118,9 +104,33 @@ export class Analyzer {
     return { seconds: this.baseSeconds, nanoseconds: this.baseNanoseconds };
   }
 
+  /** What the payload of the packet before was on the data level ({@link POINT}), and where it lies in the stream (NaN without mapping). */
+  get point(): number {
+    return this.dataLevel.point;
+  }
+
+  get dataPosition(): number {
+    return this.dataLevel.dataPosition;
+  }
+
   /** Connections that are not over. */
   get openConnections(): Iterable<Connection> {
     return this.connections.open;
+  }
+
+  /** Takes the frame that a reader stands at. `interfaceIndex` tells interfaces of several files apart. */
+  read(reader: CaptureReader, interfaceIndex: number = reader.interface): boolean {
+    return this.frame(
+      reader.view,
+      reader.bytes,
+      reader.offset,
+      reader.length,
+      reader.originalLength,
+      reader.linkType,
+      reader.seconds,
+      reader.nanoseconds,
+      interfaceIndex,
+    );
   }
 
   /** Takes a frame. Returns whether it held a TCP segment that was looked at. Never throws, whatever the bytes. */
@@ -287,10 +297,10 @@ export class Analyzer {
       if (!subflow.established && !syn) this.establish(subflow, side, time, packet);
     }
     const { connection } = subflow;
-    if (s.hasDss) this.dss(subflow, side, s, time, packet);
+    if (s.hasDss) this.dataLevel.dss(subflow, side, s, position, time, packet);
     if (s.payloadLength > 0) {
-      if (subflow.mptcp !== null && subflow.connection !== null) this.data(subflow, side, s, position, payload, time, packet);
-      if (full && this.layers.captured >= s.endOffset) this.checksum(subflow, side, s, position, time, packet);
+      if (subflow.mptcp !== null && subflow.connection !== null) this.dataLevel.data(subflow, side, s, position, payload, time, packet);
+      if (full && this.layers.captured >= s.endOffset) this.dataLevel.checksum(subflow, side, s, position, time, packet);
     }
     if (progress && full && this.options.points !== undefined && connection !== null)
       this.options.points.subflowAck(
@@ -345,162 +355,6 @@ export class Analyzer {
     const by = subflow.sideOf(side);
     if (subflow.halves[side].window === 0) connection.note(time, packet, subflow.number, by, 'warning', { type: 'zero-window' });
     else connection.note(time, packet, subflow.number, by, 'note', { type: 'window-opened', after: time - since });
-  }
-
-  private dss(subflow: Subflow, side: Side, s: Segment, time: number, packet: number): void {
-    const { full } = this;
-    subflow.options[2]!++;
-    subflow.mptcp ??= [new MptcpHalf(), new MptcpHalf()];
-    const half = subflow.mptcp[side];
-    half.dss++;
-    const connection = subflow.connection ?? this.connections.adopt(subflow, side, s, time, packet);
-    if (connection.closed || subflow.copyOf !== null) return;
-    const by = subflow.sideOf(side);
-    const { data } = connection.sides[by];
-    if (!connection.established && subflow.kind === 'initial') {
-      connection.established = true;
-      connection.note(time, packet, subflow.number, by, 'note', {
-        type: 'connection-established',
-        version: connection.version ?? 1,
-        checksum: connection.checksum,
-      });
-    }
-    if ((s.dssFlags & DSS_FLAG.mapping) !== 0) {
-      const wide = (s.dssFlags & DSS_FLAG.dsn64) !== 0;
-      if (!data.known) {
-        // The key is not known: the first byte seen is number 1.
-        const low = (s.dsnLow - 1) | 0;
-        data.origin(wide && s.dsnLow === 0 ? (s.dsnHigh - 1) | 0 : wide ? s.dsnHigh : 0, low, false, wide);
-      }
-      const position = wide ? data.position64(s.dsnHigh, s.dsnLow) : data.position32(s.dsnLow, data.next);
-      // NaN: not a number of this stream.
-      if (position === position) this.mapping(connection, subflow, side, half, s, position, time, packet);
-    }
-    if ((s.dssFlags & DSS_FLAG.dataAck) !== 0) {
-      const other = connection.sides[by === 0 ? 1 : 0].data;
-      const wide = (s.dssFlags & DSS_FLAG.dataAck64) !== 0;
-      if (!other.known) {
-        other.origin(wide ? s.dataAckHigh : 0, (s.dataAckLow - 1) | 0, false, wide);
-      }
-      const acked = wide ? other.position64(s.dataAckHigh, s.dataAckLow) : other.position32(s.dataAckLow, other.acked);
-      const right = acked + subflow.halves[side].window;
-      if (right > other.rightEdge) other.rightEdge = right;
-      if (full) other.acknowledge(acked, time, subflow.number, packet, (number, position) => connection.acknowledged(by === 0 ? 1 : 0, number, position));
-      else if (acked > other.acked) other.acked = acked;
-      this.options.points?.dataAck(connection, subflow, by, time, acked, subflow.halves[side].window, packet);
-    }
-  }
-
-  private mapping(connection: Connection, subflow: Subflow, side: Side, half: MptcpHalf, s: Segment, position: number, time: number, packet: number): void {
-    const by = subflow.sideOf(side);
-    const { data } = connection.sides[by];
-    const fin = (s.dssFlags & DSS_FLAG.dataFin) !== 0;
-    // DATA_FIN takes the last octet of its mapping (RFC 8684 §3.3.3).
-    const length = fin ? s.dataLength - 1 : s.dataLength;
-    if (fin && data.finPosition < 0) {
-      data.finPosition = position + length;
-      connection.note(time, packet, subflow.number, by, 'note', { type: 'data-fin', position: data.finPosition });
-    }
-    if (fin && length === 0) return;
-    // Relative to the subflow's initial sequence number; where that was not seen, ours is off by what we guessed.
-    const me = subflow.halves[side];
-    const ssn = me.synSeen ? (s.ssn >>> 0) + Math.round((this.position - (s.ssn >>> 0)) / 0x100000000) * 0x100000000 : this.ssnGuess(half, s);
-    const fresh = half.mappings.learn(ssn, position, length);
-    if (s.dataLength === 0) {
-      if (fresh) connection.fallBack('infinite-mapping', time, packet, subflow.number, by);
-      return;
-    }
-    if (fresh && s.dssChecksum >= 0 && this.full) {
-      half.sumStart = ssn;
-      half.sumEnd = ssn + length;
-      half.sumNext = ssn;
-      const high = data.wide ? (data.originHigh + Math.floor(((data.originLow >>> 0) + position) / 0x100000000)) | 0 : 0;
-      half.sum = dssPseudoHeader(high, s.dsnLow, s.ssn, s.dataLength);
-      half.sumExpected = data.wide ? s.dssChecksum : -1;
-    }
-  }
-
-  /** Without the SYN, the first mapping with payload is taken to begin with its segment: Linux and ours do so. */
-  private ssnGuess(half: MptcpHalf, s: Segment): number {
-    if (half.ssnShift !== half.ssnShift && s.payloadLength > 0) half.ssnShift = this.position - (s.ssn >>> 0);
-    return (s.ssn >>> 0) + (half.ssnShift === half.ssnShift ? half.ssnShift : 0);
-  }
-
-  private data(subflow: Subflow, side: Side, s: Segment, position: number, payload: number, time: number, packet: number): void {
-    const connection = subflow.connection!;
-    const half = subflow.mptcp![side];
-    const by = subflow.sideOf(side);
-    const length = s.payloadLength;
-    this.dataPosition = half.mappings.positionOf(position);
-    this.point = payload === PAYLOAD.retransmission ? POINT.retransmission : payload === PAYLOAD.reordered ? POINT.reordered : POINT.new;
-    if (payload === PAYLOAD.keepAlive || subflow.copyOf !== null || connection.closed) return;
-    const at = this.dataPosition;
-    if (at !== at) {
-      if (connection.fallback === null) this.unmapped(connection, subflow, side, half, length, time, packet);
-      return;
-    }
-    const again = payload === PAYLOAD.retransmission;
-    if (!this.full) {
-      // The summary counts on the subflow level alone: no second look at each byte.
-      if (!again) half.dataBytes += length;
-      return;
-    }
-    const { data } = connection.sides[by];
-    const before = data.next;
-    const queueBefore = data.ahead.total;
-    const backward = payload === PAYLOAD.new && at < half.mappings.highest;
-    const reinjected = data.take(at, length, subflow.number, again, backward, time, packet, (wanted, except) =>
-      connection.carrierOf(by, wanted, except, backward),
-    );
-    if (again) {
-      // Where the original was lost before the capture, the retransmission brings the bytes.
-      half.dataBytes += data.fresh;
-    } else {
-      half.dataBytes += length - reinjected;
-      half.reinjectedBytes += reinjected;
-      if (reinjected > 0) this.point = POINT.reinjection;
-      else half.mappings.carried(at, position, length);
-    }
-    if (data.next > before) {
-      const moved = connection.sides[by].traffic(subflow.number, length, time, packet);
-      if (moved !== null) connection.note(moved.time, moved.packet, moved.to, by, 'note', { type: 'traffic-moved', from: moved.from, to: moved.to });
-    }
-    const { points } = this.options;
-    if (points === undefined) return;
-    points.payload(connection, subflow, by, time, at, length, this.point, packet);
-    if (data.ahead.total !== queueBefore) points.queue(connection, by, time, data.ahead.total);
-  }
-
-  /** Payload that no mapping covers, on a connection that is Multipath TCP by its handshake. */
-  private unmapped(connection: Connection, subflow: Subflow, side: Side, half: MptcpHalf, length: number, time: number, packet: number): void {
-    const by = subflow.sideOf(side);
-    half.unmapped += length;
-    connection.sides[by].data.unmappedBytes += length;
-    if (!connection.whole || subflow.kind !== 'initial') return;
-    // RFC 8684 §3.7: until the first DATA_ACK, data without DSS means plain TCP.
-    if (half.dss === 0 && connection.version !== null)
-      connection.fallBack(side === 0 && !connection.established ? 'third-ack-without-option' : 'no-dss-in-first-data', time, packet, subflow.number, by);
-    else if (half.dss > 0 && half.unmapped === length)
-      connection.note(time, packet, subflow.number, by, 'warning', { type: 'mapping-missing', position: connection.sides[by].data.next, length });
-  }
-
-  private checksum(subflow: Subflow, side: Side, s: Segment, position: number, time: number, packet: number): void {
-    const half = subflow.mptcp?.[side];
-    if (half === undefined || half.sumExpected < 0 || position !== half.sumNext) return;
-    const take = Math.min(s.payloadLength, half.sumEnd - position);
-    const piece = sum(s.bytes, s.payloadOffset, take);
-    half.sum = ((position - half.sumStart) & 1) === 0 ? half.sum + piece : addOdd(half.sum, piece);
-    half.sumNext += take;
-    if (half.sumNext < half.sumEnd) return;
-    half.checksums++;
-    if (finish(half.sum) !== half.sumExpected && subflow.connection !== null) {
-      half.checksumFailures++;
-      subflow.connection.note(time, packet, subflow.number, subflow.sideOf(side), 'error', {
-        type: 'checksum-failure',
-        position: half.mappings.positionOf(half.sumStart),
-      });
-    }
-    half.sumExpected = -1;
   }
 
   private ending(subflow: Subflow, side: Side, s: Segment, position: number, time: number, packet: number): void {
@@ -590,14 +444,6 @@ export class Analyzer {
     if (connection.fallback !== null) this.fallbacks++;
     countVersion(this.versions, connection);
     this.options.onConnection?.(connection);
-  }
-
-  /** Whether the TCP checksum of the packet before is right; null when it was cut. */
-  checksumRight(): boolean | null {
-    const s = this.layers.segment;
-    const length = s.endOffset - s.tcpOffset;
-    if (this.held !== FRAME.tcp || this.layers.captured < s.endOffset) return null;
-    return fold(sum(s.bytes, s.tcpOffset, length, tcpPseudoHeader(s, length))) === 0xffff;
   }
 }
 

@@ -4,6 +4,7 @@
  * positions count bytes from 1, packets are numbered as Wireshark numbers frames.
  */
 import type { FallbackReason } from '@subflow/stack';
+import type { Blocked, Burst, Pause } from './data.ts';
 
 export type Severity = 'note' | 'warning' | 'error';
 /** 0 is the side that opened the connection. */
@@ -39,33 +40,9 @@ type Kinds =
   | { type: 'zero-window' }
   | { type: 'window-opened'; after: number }
   | { type: 'traffic-moved'; from: number; to: number }
-  | { type: 'gap'; from: number; to: number; start: number; end: number; lastPacket: number }
-  | {
-      type: 'reinjection';
-      from: number;
-      to: number;
-      bytes: number;
-      packets: number;
-      start: number;
-      end: number;
-      lastPacket: number;
-      useful: number;
-      wasted: number;
-    }
-  | {
-      type: 'blocked';
-      start: number;
-      end: number;
-      holeStart: number;
-      holeEnd: number;
-      queue: number;
-      waiting: number;
-      filledBy: number;
-      originals: number;
-      retransmissions: number;
-      reinjections: number;
-      lastPacket: number;
-    }
+  | ({ type: 'gap' } & Omit<Pause, 'firstPacket'>)
+  | ({ type: 'reinjection' } & Omit<Burst, 'firstPacket'>)
+  | ({ type: 'blocked' } & Omit<Blocked, 'firstPacket'>)
   | { type: 'hmac-wrong'; option: 'MP_JOIN SYN+ACK' | 'MP_JOIN ACK' | 'ADD_ADDR' }
   | { type: 'key-wrong'; found: string; expected: string }
   | { type: 'token-unknown'; token: number }

@@ -80,8 +80,6 @@ export class Half {
   missedBytes = 0;
   /** Acknowledged by the other side, never seen here: the capture dropped packets, or others took another way. */
   unseenBytes = 0;
-  badChecksums = 0;
-  checkedChecksums = 0;
   badOptions = 0;
   ecnMarked = 0;
 

@@ -1,5 +1,5 @@
 /** Every point of chosen connections, in columns: what graphs are drawn from and tables are written from. */
-import type { PointSink } from './analyzer.ts';
+import type { PointSink } from './data-level.ts';
 import type { Connection } from './connection.ts';
 import type { Side } from './events.ts';
 import type { Subflow } from './subflow.ts';

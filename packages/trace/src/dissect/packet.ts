@@ -2,8 +2,8 @@
 import { keyMaterial, versionOf } from '@subflow/stack';
 import { FLAG, formatAddress, FRAME, Layers, LINKTYPE, OPTION, walkFrame } from '@subflow/wire';
 import type { CaptureReader } from '@subflow/wire';
-import { POINT } from '../analysis/analyzer.ts';
 import type { Analyzer } from '../analysis/analyzer.ts';
+import { POINT } from '../analysis/data-level.ts';
 import { PAYLOAD } from '../analysis/half.ts';
 import { dissectMptcp } from './mptcp.ts';
 import { FIELDS } from './fields.ts';

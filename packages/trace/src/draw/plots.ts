@@ -1,5 +1,5 @@
 /** The pictures of a connection: what was recorded and reported of it, as plots. */
-import { POINT } from '../analysis/analyzer.ts';
+import { POINT } from '../analysis/data-level.ts';
 import type { Connection } from '../analysis/connection.ts';
 import type { Side } from '../analysis/events.ts';
 import type { Recording } from '../analysis/recorder.ts';

@@ -1,6 +1,6 @@
 /** What was recorded of connections as tables: for spreadsheets, databases and other people's scripts. */
 import type { Drawn } from './plots.ts';
-import { POINT } from '../analysis/analyzer.ts';
+import { POINT } from '../analysis/data-level.ts';
 
 export const TABLES = ['seq', 'acks', 'flight', 'rtt', 'queue', 'goodput', 'subflows', 'events'] as const;
 export type TableName = (typeof TABLES)[number];

@@ -67,6 +67,8 @@ function subflowLines(one: SubflowReport, index: number, report: ConnectionRepor
   const lines = [
     `    ${paint.subflow(index, `${one.number}  ${endpoint(one.source, one.sourcePort)} → ${endpoint(one.destination, one.destinationPort)}`)}  ${parts.join(', ')}`,
   ];
+  const features = featuresText(one);
+  if (features !== null) lines.push(paint.dim(`         ${features}`));
   one.sent.forEach((half, by) => {
     if (half.bytes === 0) return;
     const share = report.directions[by]!.share.find((entry) => entry.subflow === one.number)?.part ?? 0;
@@ -79,6 +81,21 @@ function subflowLines(one: SubflowReport, index: number, report: ConnectionRepor
     );
   });
   return lines;
+}
+
+/** What the SYNs agreed on, client before server where they differ; null when they were not seen. */
+export function featuresText(one: SubflowReport): string | null {
+  const [a, b] = one.sent;
+  if (a.mss === null && b.mss === null && a.windowScale === null && b.windowScale === null) return null;
+  const both = (name: string, x: number | null, y: number | null): string =>
+    x === null && y === null ? `no ${name}` : x === y ? `${name} ${x}` : `${name} ${x ?? 'none'} / ${y ?? 'none'}`;
+  const yes = (name: string, x: boolean, y: boolean): string => (x && y ? name : x || y ? `${name} of the ${x ? 'client' : 'server'} alone` : `no ${name}`);
+  return [
+    both('MSS', a.mss, b.mss),
+    both('window scale', a.windowScale, b.windowScale),
+    yes('SACK', a.sackPermitted, b.sackPermitted),
+    yes('timestamps', a.timestamps, b.timestamps),
+  ].join(', ');
 }
 
 /** What happened, one sentence each. */
