@@ -8,6 +8,7 @@ interface EncodedSeries {
   shape: 'segments' | 'points' | 'crosses' | 'line' | 'steps' | 'area' | 'bars';
   color: string;
   strong: boolean;
+  loose: boolean;
   count: number;
   /** Name of the columns in the data block. */
   x: Column;
@@ -232,7 +233,7 @@ class Chart {
     let low = Number.POSITIVE_INFINITY;
     let high = Number.NEGATIVE_INFINITY;
     for (const one of this.series) {
-      if (!one.on || one.shape === 'steps') continue;
+      if (!one.on || one.loose) continue;
       const [from, to] = rangeOf(one.x, this.view.x0, this.view.x1);
       for (let i = from; i < to; i++) {
         low = Math.min(low, one.y[i]!);

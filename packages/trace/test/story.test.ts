@@ -149,7 +149,7 @@ describe('the phone that leaves cellular for wifi', () => {
     analyzer.end();
     const drawn = { connection: kept[0]!, report: connectionReport(kept[0]!), recording: recorder.recordings.get(0)! };
     const plot = plotOf('seq', drawn);
-    expect(plot.series.map((one) => one.name)).toEqual(['subflow 1', 'subflow 2', 'DATA_ACK', 'right edge of the window', 'retransmitted', 'reinjected']);
+    expect(plot.series.map((one) => one.name)).toEqual(['right edge of the window', 'DATA_ACK', 'subflow 1', 'subflow 2', 'retransmitted', 'reinjected']);
     expect(plot.marks.map((one) => one.label)).toEqual(['MP_PRIO 1 backup', 'join 2', 'to 2', 'zero window 1', 'RST 1']);
     expect(svgOf(plot)).toMatch(/^<svg .*<\/svg>\n$/s);
     const lines = terminalPlot(plotOf('throughput', drawn), 100, 20, PLAIN);

@@ -18,6 +18,8 @@ export interface Series {
   packet?: Float64Array;
   /** Drawn large: reinjections, retransmissions. */
   strong?: boolean;
+  /** The scale does not look at it: a window may be far above the data. */
+  loose?: boolean;
 }
 
 /** Something that happened at a time. */
@@ -88,7 +90,7 @@ export function ticks(from: number, to: number, count: number): number[] {
 export function zoomed(plot: Plot, from: number, to: number): Plot {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (const series of plot.series)
+  for (const series of plot.series.filter((one) => one.loose !== true))
     for (let i = 0; i < series.x.length; i++) {
       if (series.x[i]! < from || series.x[i]! > to) continue;
       low = Math.min(low, series.y[i]!, series.y2?.[i] ?? series.y[i]!);

@@ -88,23 +88,22 @@ function sequence(drawn: Drawn, side: Side): Plot {
   const from = payload.get('side');
   const kind = payload.get('kind');
   const owner = payload.get('subflow');
-  for (const one of report.subflows)
-    plot.series.push(segments(drawn, `subflow ${one.number}`, PALETTE[(one.number - 1) % PALETTE.length]!, (i) => from[i] === side && owner[i] === one.number));
-  const again = segments(drawn, 'retransmitted', RETRANSMITTED, (i) => from[i] === side && kind[i] === POINT.retransmission);
-  const reinjected = segments(drawn, 'reinjected', REINJECTED, (i) => from[i] === side && kind[i] === POINT.reinjection);
   const acker = acks.get('side');
   const rows = pick(acks.length, (i) => acker[i] !== side);
   const x = at(rows, acks.get('time'), (time) => seconds(drawn, time));
   const position = at(rows, acks.get('position'));
   const packet = at(rows, acks.get('packet'));
   const windows = at(rows, acks.get('window'));
-  plot.series.push({ name: 'DATA_ACK', shape: 'crosses', color: ACKED, x, y: position, packet });
-  plot.series.push({ name: 'right edge of the window', shape: 'steps', color: EDGE, x, y: position.map((value, i) => value + windows[i]!) });
-  // The window may be far above the data: it must not press them flat.
-  fit(plot, plot.series.slice(0, -1));
-  // On top of everything else.
-  if (again.x.length > 0) plot.series.push({ ...again, strong: true });
-  if (reinjected.x.length > 0) plot.series.push({ ...reinjected, strong: true });
+  // From the bottom up: what was sent again must not be hidden.
+  const edge: Series = { name: 'right edge of the window', loose: true, shape: 'steps', color: EDGE, x, y: position.map((value, i) => value + windows[i]!) };
+  const rest: Series[] = [{ name: 'DATA_ACK', shape: 'crosses', color: ACKED, x, y: position, packet }];
+  for (const one of report.subflows)
+    rest.push(segments(drawn, `subflow ${one.number}`, PALETTE[(one.number - 1) % PALETTE.length]!, (i) => from[i] === side && owner[i] === one.number));
+  const again = segments(drawn, 'retransmitted', RETRANSMITTED, (i) => from[i] === side && kind[i] === POINT.retransmission);
+  const reinjected = segments(drawn, 'reinjected', REINJECTED, (i) => from[i] === side && kind[i] === POINT.reinjection);
+  for (const one of [again, reinjected]) if (one.x.length > 0) rest.push({ ...one, strong: true });
+  plot.series.push(edge, ...rest);
+  fit(plot, rest);
   return plot;
 }
 

@@ -111,6 +111,7 @@ function encode(plots: readonly Plot[]): { json: string; data: string } {
         shape: one.shape,
         color: one.color,
         strong: one.strong ?? false,
+        loose: one.loose ?? false,
         count: one.x.length,
         x: column(sorted(one.x)),
         y: column(sorted(one.y)),
