@@ -1,16 +1,4 @@
-export type TraceErrorCode =
-  | 'FILE_NOT_READ'
-  | 'IS_DIRECTORY'
-  | 'EMPTY_FILE'
-  | 'NOT_A_CAPTURE'
-  | 'BAD_COMPRESSION'
-  | 'BAD_FILTER'
-  | 'NO_CONNECTION'
-  | 'NO_FIELD'
-  | 'NOTHING_IN_COMMON'
-  | 'NO_PRIVILEGE'
-  | 'NO_DEVICE'
-  | 'FILE_NOT_WRITTEN';
+export type TraceErrorCode = 'FILE_NOT_READ' | 'IS_DIRECTORY' | 'EMPTY_FILE' | 'NOT_A_CAPTURE' | 'BAD_COMPRESSION' | 'BAD_FILTER';
 
 /** What went wrong, with a stable code, the value and what was expected. */
 export class TraceError extends Error {

@@ -10,9 +10,6 @@ const PROGRESS_AFTER = 1000;
 export interface Analysed {
   analyzer: Analyzer;
   damages: Damage[];
-  /** Names of the interfaces, by number. */
-  interfaceNames: Map<number, string>;
-  interrupted: boolean;
 }
 
 /** Runs the captures through an analyzer. `each` sees every frame after it; false stops. */
@@ -27,7 +24,6 @@ export async function analyse(
   process.once('SIGINT', interrupt);
   const analyzer = new Analyzer(options);
   if (files.length > 1) analyzer.severalInterfaces = true;
-  const interfaceNames = new Map<number, string>();
   const started = performance.now();
   const progress = process.stderr.isTTY
     ? (read: number, size: number): void => {
@@ -49,7 +45,7 @@ export async function analyse(
   process.removeListener('SIGINT', interrupt);
   if (process.stderr.isTTY && performance.now() - started >= PROGRESS_AFTER) process.stderr.write('\x1b[2K\r');
   analyzer.end();
-  return { analyzer, damages, interfaceNames, interrupted: abort.signal.aborted };
+  return { analyzer, damages };
 }
 
 /** Connections of a capture with the fingerprints of their packets. */

@@ -230,7 +230,7 @@ export class Analyzer {
       if (table.size >= MOST_FLOWS) this.evict();
       const reversed = (flags & (FLAG.syn | FLAG.ack)) === (FLAG.syn | FLAG.ack) || (!syn && s.sourcePort < s.destinationPort);
       entry = table.add(s);
-      subflow = new Subflow(this.streams++, s, reversed, syn, table.forward);
+      subflow = new Subflow(this.streams++, s, reversed, table.forward);
       subflow.firstPacket = packet;
       subflow.firstTime = time;
       subflow.lastTime = time;

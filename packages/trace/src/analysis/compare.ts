@@ -51,7 +51,7 @@ export interface CaptureComparison {
   uncertainty: number;
 }
 
-/** `clientBase` and `serverBase`: time 0 of each, seconds and nanoseconds. */
+/** Compares what the packets looked like at the client's end and at the server's. */
 export function compareCaptures(client: Fingerprints, server: Fingerprints): CaptureComparison {
   const pairs: { client: Connection; server: Connection; by: ConnectionComparison['by'] }[] = [];
   const left = new Set(server.connections);

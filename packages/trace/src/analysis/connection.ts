@@ -1,9 +1,10 @@
 /** One Multipath TCP connection: its keys, its subflows, both directions of its data, and what happened. */
 import { keyMaterial, versionOf } from '@subflow/stack';
+import type { FallbackReason } from '@subflow/stack';
 import type { U64 } from '@subflow/wire';
 import { DataDirection } from './data.ts';
 import type { Carrier, Pause } from './data.ts';
-import type { EventBody, Severity, Side, TraceEvent, TraceFallback } from './events.ts';
+import type { EventBody, Severity, Side, TraceEvent } from './events.ts';
 import type { Subflow } from './subflow.ts';
 
 /** Where the capture was made. `local`: both ends are so near that it cannot be told. */
@@ -72,14 +73,13 @@ export class Connection {
   readonly events: TraceEvent[] = [];
   eventsBeyond = 0;
   established = false;
-  fallback: TraceFallback | null = null;
+  fallback: FallbackReason | null = null;
   fallbackTime = Number.NaN;
   fallbackPacket = 0;
   /** The handshake was seen from its beginning. */
   whole = false;
   open = 0;
   closed = false;
-  hmacWrong = 0;
   private readonly emit: ((event: TraceEvent) => void) | null;
 
   constructor(index: number, emit: ((event: TraceEvent) => void) | null) {
@@ -100,18 +100,14 @@ export class Connection {
     return true;
   }
 
-  /** Learns a key; token and initial data sequence number follow from it. Returns false when another was known. */
-  learnKey(side: Side, key: U64, version: 0 | 1): boolean {
+  /** Learns a key; token and initial data sequence number follow from it. */
+  learnKey(side: Side, key: U64, version: 0 | 1): void {
     const state = this.sides[side];
-    if (state.key !== null) return (state.key.high | 0) === (key.high | 0) && (state.key.low | 0) === (key.low | 0);
     state.key = key;
     const material = keyMaterial(key.high, key.low, versionOf(version));
     state.token = material.token;
-    if (!state.data.known || !state.data.fromKey) {
-      // Positions found by guessing keep their meaning when data was seen before the key: only an empty stream is moved.
-      if (state.data.bytes === 0) state.data.origin(material.idsnHigh, material.idsnLow, true, true);
-    }
-    return true;
+    // Positions found by guessing keep their meaning when data was seen before the key: only an empty stream is moved.
+    if (state.data.bytes === 0) state.data.origin(material.idsnHigh, material.idsnLow, true, true);
   }
 
   get checksum(): boolean {
@@ -125,7 +121,7 @@ export class Connection {
     this.emit?.(event);
   }
 
-  fallBack(reason: TraceFallback, time: number, packet: number, subflow: number, by: Side): void {
+  fallBack(reason: FallbackReason, time: number, packet: number, subflow: number, by: Side): void {
     if (this.fallback !== null) return;
     this.fallback = reason;
     this.fallbackTime = time;

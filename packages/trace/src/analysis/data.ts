@@ -84,7 +84,6 @@ export type Acknowledged = (subflow: number, position: number) => boolean;
 
 export class Progress {
   readonly pauses: Pause[] = [];
-  longest = 0;
   private time = Number.NaN;
   private subflow = -1;
   private packet = 0;
@@ -94,7 +93,6 @@ export class Progress {
   step(time: number, subflow: number, packet: number, waiting: boolean): void {
     const gap = time - this.time;
     if (gap > PAUSE_LEAST && waiting && gap > PAUSE_FACTOR * this.usual) {
-      if (gap > this.longest) this.longest = gap;
       if (this.pauses.length < MOST_KEPT)
         this.pauses.push({ from: this.subflow, to: subflow, start: this.time, end: time, lastPacket: this.packet, firstPacket: packet });
     } else if (gap >= 0) {
@@ -360,10 +358,5 @@ export class DataDirection {
   /** DATA_FIN takes a place in the sequence; it was acknowledged with it. */
   get finAcked(): boolean {
     return this.finPosition >= 0 && this.acked > this.finPosition;
-  }
-
-  /** Bytes that waited for a hole when the capture ended. */
-  get queue(): number {
-    return this.ahead.total;
   }
 }

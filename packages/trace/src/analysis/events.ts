@@ -21,13 +21,11 @@ interface Common {
   by: Side;
 }
 
-export type TraceFallback = FallbackReason | 'syn-ack-without-option';
-
 type Kinds =
   | { type: 'subflow-created'; join: boolean; backup: boolean; addressId: number; version: number | null; source: string; destination: string }
   | { type: 'subflow-established'; rtt: number }
   | { type: 'connection-established'; version: number; checksum: boolean }
-  | { type: 'connection-fallback'; reason: TraceFallback }
+  | { type: 'connection-fallback'; reason: FallbackReason }
   | { type: 'subflow-priority'; backup: boolean; addressId: number | null }
   | { type: 'address-announced'; addressId: number; address: string; port: number | null; authentic: boolean | null }
   | { type: 'address-echoed'; addressId: number }

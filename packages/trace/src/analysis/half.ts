@@ -55,8 +55,6 @@ export class Half {
   firstTime = Number.NaN;
   lastTime = Number.NaN;
   lastDataTime = Number.NaN;
-  /** Time of the last payload that was new. */
-  lastNewTime = Number.NaN;
   /** End of the highest payload seen. */
   next = 0;
   /** Highest position of ours that the other side acknowledged. */
@@ -151,7 +149,6 @@ export class Half {
         this.holeTime = time;
       }
       this.next = end;
-      this.lastNewTime = time;
       if (full) this.flight.push(end, time);
       const inFlight = end - this.acked;
       if (inFlight > this.maxFlight) this.maxFlight = inFlight;

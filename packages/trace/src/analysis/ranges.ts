@@ -91,12 +91,6 @@ export class Ranges {
     return removed;
   }
 
-  /** Whether `position` lies in a range. */
-  has(position: number): boolean {
-    const at = this.indexOf(position + 1) - 1;
-    return at >= 0 && this.ends[at]! > position;
-  }
-
   /** Index of the first range that starts at or after `position`. */
   private indexOf(position: number): number {
     let low = 0;

@@ -1,8 +1,9 @@
 /** What is known of a connection, as plain values: for JSON, screens and pictures. Times are microseconds from the capture's first packet. */
+import type { FallbackReason } from '@subflow/stack';
 import { formatAddress } from '@subflow/wire';
 import type { AnnouncedAddress, Connection, Vantage } from './connection.ts';
 import type { Burst } from './data.ts';
-import type { Side, TraceEvent, TraceFallback } from './events.ts';
+import type { Side, TraceEvent } from './events.ts';
 import type { Half, RetransmissionCause } from './half.ts';
 import type { Distribution } from './samples.ts';
 import { asksForChecksum } from './signalling.ts';
@@ -104,7 +105,7 @@ export interface ConnectionReport {
   tokens: [string | null, string | null];
   checksum: { askedByClient: boolean; askedByServer: boolean; used: boolean };
   joinsToInitialAddressDenied: boolean;
-  fallback: { reason: TraceFallback; time: number; packet: number } | null;
+  fallback: { reason: FallbackReason; time: number; packet: number } | null;
   subflows: SubflowReport[];
   /** What the client sent, what the server sent. */
   directions: [DirectionReport, DirectionReport];

@@ -67,10 +67,6 @@ export class Flight {
     return before;
   }
 
-  clear(): void {
-    this.length = 0;
-  }
-
   private grow(): void {
     const size = this.ends.length;
     const larger = Math.max(FIRST, size * 2);

@@ -149,7 +149,6 @@ export class Connections {
     const syn = (s.flags & FLAG.syn) !== 0;
     const ack = (s.flags & FLAG.ack) !== 0;
     if (subflow.kind === 'unknown' || subflow.kind === 'plain') {
-      if (syn && ack && !subflow.certain && subflow.connection !== null) return;
       subflow.kind = 'initial';
       const connection = this.create();
       connection.whole = syn && !ack;
@@ -297,7 +296,6 @@ function checkJoin(subflow: Subflow, side: Side, hmac: Uint8Array, time: number,
     return;
   }
   subflow.hmacWrong++;
-  connection.hmacWrong++;
   connection.note(time, packet, subflow.number, subflow.sideOf(side), 'error', {
     type: 'hmac-wrong',
     option: side === 0 ? 'MP_JOIN ACK' : 'MP_JOIN SYN+ACK',

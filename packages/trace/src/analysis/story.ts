@@ -15,7 +15,6 @@ const RESET_REASONS = [
 
 const FALLBACKS: Record<string, string> = {
   'peer-not-capable': 'the SYN+ACK came back without MP_CAPABLE: the other end, or a box on the way, does not do Multipath TCP',
-  'syn-ack-without-option': 'the SYN+ACK came back without MP_CAPABLE',
   'syn-timeout': 'the SYN with MP_CAPABLE was not answered and was sent again without it',
   'third-ack-without-option': 'the third ACK and the first data came without MP_CAPABLE: a box on the way takes the option off',
   'no-dss-in-first-data': 'the first data came without DSS',

@@ -40,8 +40,6 @@ export class Subflow {
   readonly destinationPort: number;
   /** The flow table's forward direction is that of the initiator. */
   readonly initiatorForward: boolean;
-  /** The initiator is known from a SYN; else it is a guess. */
-  readonly certain: boolean;
   readonly halves: readonly [Half, Half] = [new Half(), new Half()];
   mptcp: readonly [MptcpHalf, MptcpHalf] | null = null;
   kind: SubflowKind = 'unknown';
@@ -81,7 +79,7 @@ export class Subflow {
   /** A copy, seen behind an address translation. */
   copyOf: Subflow | null = null;
 
-  constructor(stream: number, s: Segment, reversed: boolean, certain: boolean, forward: boolean) {
+  constructor(stream: number, s: Segment, reversed: boolean, forward: boolean) {
     const a: [number, number, number, number] = [s.source0, s.source1, s.source2, s.source3];
     const b: [number, number, number, number] = [s.destination0, s.destination1, s.destination2, s.destination3];
     this.stream = stream;
@@ -91,7 +89,6 @@ export class Subflow {
     this.sourcePort = reversed ? s.destinationPort : s.sourcePort;
     this.destinationPort = reversed ? s.sourcePort : s.destinationPort;
     this.initiatorForward = forward !== reversed;
-    this.certain = certain;
   }
 
   /** The connection's side that half `side` of this subflow belongs to. */
