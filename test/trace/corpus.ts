@@ -260,3 +260,44 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   }
   return out;
 }
+
+/** Options of every subtype with random contents and random lengths, most of them wrong, each in a segment of its own. */
+export function randomOptionCapture(seed: number, count = 2000): CorpusCapture {
+  const random = new Random(seed);
+  const parts = [pcapHeader(LINKTYPE.raw)];
+  const [a, b] = [parseAddress('192.0.2.1'), parseAddress('192.0.2.2')];
+  for (let i = 0; i < count; i++) {
+    const subtype = random.integer(0, 9);
+    const size = random.chance(0.5) ? random.pick([4, 8, 10, 12, 16, 18, 20, 22, 24, 26, 28, 30]) : random.integer(3, 40);
+    const data = Uint8Array.from({ length: size - 2 }, () => random.integer(0, 255));
+    data[0] = (subtype << 4) | (random.chance(0.7) ? random.pick([0, 1, 4, 6]) : random.integer(0, 15));
+    const flags = random.pick([0x02, 0x12, 0x10, 0x18, 0x14, 0x04, 0x11]);
+    parts.push(record(i / 1000, segment(a, b, 1024 + i, flags, [{ kind: 'unknown', code: 30, data }], random.pick([0, 0, 10]), random)));
+  }
+  return { name: `random-options-${seed}`, bytes: concat(parts) };
+}
+
+/** Errors of routers that quote segments, whole and in part. */
+export function quoteCapture(): CorpusCapture {
+  const world = emulatedWorld(PATHS);
+  download(world, 20_000);
+  const parts = [pcapHeader(LINKTYPE.raw)];
+  world.captured.client.slice(0, 30).forEach((frame, i) => {
+    parts.push(record(frame.time / 1e6, frame.bytes));
+    for (const length of [28, 40, 60, 80, 128, 400]) {
+      const quote = frame.bytes.slice(0, length);
+      const packet = buildPacket(ipHeader(parseAddress('198.51.100.1'), frame.bytes.slice(12, 16), 1), {
+        icmp: { kind: 'error', version: 4, type: i % 2 === 0 ? 11 : 3, code: i % 2 === 0 ? 0 : 4, checksum: 0, rest: 0, quote },
+      });
+      parts.push(record(frame.time / 1e6 + 0.0001, packet));
+    }
+  });
+  return { name: 'icmp-quotes', bytes: concat(parts) };
+}
+
+/** Frames cut within the TCP options. */
+export function cutCaptures(): CorpusCapture[] {
+  const world = emulatedWorld(PATHS);
+  download(world, 200_000);
+  return [44, 56, 60, 64, 70, 76].map((snap) => ({ name: `cut-at-${snap}`, bytes: pcapngOf(world.captured.client, ['wifi', 'lte'], { snap }) }));
+}

@@ -104,8 +104,8 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
   },
   {
     field: 'tcp.option_kind',
-    why: 'RFC 9293 §3.1: kind 0 ends the option list. tshark takes a second padding octet for another option.',
-    explains: ({ ours, tshark }) => ours.endsWith(',0') && tshark === `${ours},0`,
+    why: 'RFC 9293 §3.1: kind 0 ends the option list. tshark takes further padding octets for options.',
+    explains: ({ ours, tshark }) => ours.endsWith(',0') && /^(,0)+$/.test(tshark.slice(ours.length)) && tshark.startsWith(ours),
   },
   {
     field: 'vlan.id',

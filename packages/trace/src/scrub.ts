@@ -40,8 +40,8 @@ export class Scrubber {
   frame(analyzer: Analyzer): { bytes: Uint8Array; originalLength: number } | null {
     const { layers } = analyzer;
     const s = layers.segment;
-    // Tunnels, fragments and other protocols would need rules of their own.
-    if (analyzer.held !== FRAME.tcp || layers.ipCount !== 1 || analyzer.reassembled) {
+    // Tunnels, fragments, other protocols and headers that were cut would need rules of their own.
+    if (analyzer.held !== FRAME.tcp || layers.ipCount !== 1 || analyzer.reassembled || s.payloadOffset > layers.captured) {
       this.dropped++;
       return null;
     }

@@ -13,7 +13,7 @@ export const FRAME = {
   /** ARP, LLDP and their like. */
   notIp: 1,
   unsupportedLink: 2,
-  /** The snap length, or the sender, cut it before the end of the TCP header. */
+  /** The snap length cut it within the first 20 octets of the TCP header, or before. Where it cuts options, those before are read. */
   cut: 3,
   badIp: 4,
   badTcp: 5,
@@ -54,7 +54,7 @@ export class Layers {
   readonly vlans: number[] = [];
   /** End of what was captured. */
   captured = 0;
-  /** The option list of the TCP header is malformed from some point on. */
+  /** The option list of the TCP header is malformed, or cut, from some point on. */
   badOptions = false;
   /** Of a fragment: its identification, and its payload. */
   identification = 0;
@@ -166,9 +166,7 @@ function walkIp(view: DataView, offset: number, captured: number, original: numb
 function walkTcp(view: DataView, at: number, end: number, layers: Layers): number {
   const captured = Math.min(layers.captured, end);
   if (at + 20 > captured) return end - at < 20 ? FRAME.badTcp : FRAME.cut;
-  const headerLength = (view.getUint8(at + 12) >>> 4) << 2;
-  if (at + headerLength > captured) return at + headerLength > end ? FRAME.badTcp : FRAME.cut;
-  const result = parseTcpInto(view, at, end - at, layers.segment);
+  const result = parseTcpInto(view, at, end - at, layers.segment, captured);
   layers.badOptions = result === PARSED.badOptions;
   return result === PARSED.tcp || layers.badOptions ? FRAME.tcp : FRAME.badTcp;
 }

@@ -136,8 +136,11 @@ export function tcpPseudoHeader(segment: Segment, length: number): number {
     : pseudoHeader6(segment.bytes, segment.ipOffset + 8, segment.protocol, length);
 }
 
-/** Parses a TCP header and its options at `offset` into `segment`; `length` is header plus payload. */
-export function parseTcpInto(view: DataView, offset: number, length: number, segment: Segment): number {
+/**
+ * Parses a TCP header and its options at `offset` into `segment`; `length` is header plus payload. Options at or past
+ * `limit` are not there (a capture cut them): what comes before is read, and the result is `badOptions`.
+ */
+export function parseTcpInto(view: DataView, offset: number, length: number, segment: Segment, limit: number = Number.POSITIVE_INFINITY): number {
   if (length < 20) return PARSED.truncated;
   const headerLength = (view.getUint8(offset + 12) >>> 4) << 2;
   if (headerLength < 20) return PARSED.badHeader;
@@ -162,9 +165,9 @@ export function parseTcpInto(view: DataView, offset: number, length: number, seg
   segment.dssFlags = 0;
   segment.otherMptcpCount = 0;
   let at = offset + 20;
-  const end = offset + headerLength;
+  const end = Math.min(offset + headerLength, limit);
   // Almost every segment starts with NOP, NOP, timestamps: one 32-bit compare instead of three loop turns.
-  if (headerLength >= 32 && view.getInt32(at) === 0x0101080a) {
+  if (at + 12 <= end && view.getInt32(at) === 0x0101080a) {
     segment.hasTimestamps = true;
     segment.tsVal = view.getInt32(at + 4);
     segment.tsEcr = view.getInt32(at + 8);
@@ -188,7 +191,7 @@ export function parseTcpInto(view: DataView, offset: number, length: number, seg
     }
     at += size;
   }
-  return PARSED.tcp;
+  return limit < offset + headerLength ? PARSED.badOptions : PARSED.tcp;
 }
 
 function parseOptionInto(view: DataView, at: number, kind: number, size: number, segment: Segment): void {

@@ -173,6 +173,11 @@ export class Analyzer {
     return this.segment(layers.segment, time, this.packets, interfaceIndex);
   }
 
+  /** Number of the TCP connection that a segment belongs to, as Wireshark's tcp.stream counts; -1 when it is not known. */
+  streamOf(segment: Segment): number {
+    return this.flows[this.table.find(segment)]?.stream ?? -1;
+  }
+
   /** The capture is over. */
   end(): void {
     for (const [entry, subflow] of this.flows.entries()) if (subflow !== undefined) this.release(entry, subflow);
@@ -269,7 +274,7 @@ export class Analyzer {
     this.position = position;
     if (syn) this.handshake(subflow, side, s, time, packet);
     if (s.otherMptcpCount > 0) this.connections.options(subflow, side, s, time, packet);
-    else if (syn && !s.hasDss && subflow.kind !== 'plain') this.withoutOption(subflow, side, (flags & FLAG.ack) !== 0, time, packet);
+    else if (syn && !s.hasDss && subflow.kind !== 'plain' && !this.layers.badOptions) this.withoutOption(subflow, side, (flags & FLAG.ack) !== 0, time, packet);
 
     const payload = me.take(s, position, time, full);
     if (syn && me.next < 1) me.next = 1;
@@ -299,6 +304,7 @@ export class Analyzer {
     const { connection } = subflow;
     if (s.hasDss) this.dataLevel.dss(subflow, side, s, position, time, packet);
     if (s.payloadLength > 0) {
+      this.dataLevel.optionsCut = this.layers.badOptions;
       if (subflow.mptcp !== null && subflow.connection !== null) this.dataLevel.data(subflow, side, s, position, payload, time, packet);
       if (full && this.layers.captured >= s.endOffset) this.dataLevel.checksum(subflow, side, s, position, time, packet);
     }

@@ -28,6 +28,8 @@ export class DataLevel {
   /** Of the payload taken last: where it lies in the stream (NaN without mapping), and what it was ({@link POINT}). */
   dataPosition = Number.NaN;
   point: number = POINT.new;
+  /** The packet's options are not all there: that one is missing says nothing. */
+  optionsCut = false;
   private readonly full: boolean;
   private readonly connections: Connections;
   private readonly points: PointSink | undefined;
@@ -173,7 +175,7 @@ export class DataLevel {
     const by = subflow.sideOf(side);
     half.unmapped += length;
     connection.sides[by].data.unmappedBytes += length;
-    if (!connection.whole || subflow.kind !== 'initial') return;
+    if (!connection.whole || subflow.kind !== 'initial' || this.optionsCut) return;
     // RFC 8684 §3.7: until the first DATA_ACK, data without DSS means plain TCP.
     if (half.dss === 0 && connection.version !== null)
       connection.fallBack(side === 0 && !connection.established ? 'third-ack-without-option' : 'no-dss-in-first-data', time, packet, subflow.number, by);

@@ -72,7 +72,7 @@ export class Fingerprints {
       half.syn = {
         source: side === 0 ? subflow.sourceText : subflow.destinationText,
         destination: side === 0 ? subflow.destinationText : subflow.sourceText,
-        options: optionKinds(layers.view, s.tcpOffset + 20, s.payloadOffset),
+        options: optionKinds(layers.view, s.tcpOffset + 20, Math.min(s.payloadOffset, layers.captured)),
         mss: s.mss,
         windowScale: s.windowScale,
       };

@@ -38,34 +38,36 @@ export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size
       if (size === 4) put(`${P}.addrid`, view.getUint8(at + 3));
       break;
     case SUBTYPE.fail:
-      if (size !== 12) break;
+      if (size < 4) break;
       put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
-      put(`${P}.rawdataseqno`, view.getBigUint64(at + 4));
+      if (size >= 12) put(`${P}.rawdataseqno`, view.getBigUint64(at + 4));
       break;
     case SUBTYPE.fastclose:
-      if (size !== 12) break;
+      if (size < 4) break;
       put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
-      put(`${P}.recvkey`, view.getBigUint64(at + 4));
+      if (size >= 12) put(`${P}.recvkey`, view.getBigUint64(at + 4));
       break;
     case SUBTYPE.tcprst:
-      if (size !== 4) break;
       put(`${P}.flags`, first);
       put(`${P}.flag_U.flag`, (first & 8) !== 0);
       put(`${P}.flag_V.flag`, (first & 4) !== 0);
       put(`${P}.flag_W.flag`, (first & 2) !== 0);
       put(`${P}.flag_T.flag`, (first & 1) !== 0);
-      put(`${P}.rst_reason`, view.getUint8(at + 3));
+      if (size >= 4) put(`${P}.rst_reason`, view.getUint8(at + 3));
       break;
     default:
       break;
   }
 }
 
+/** Lengths that MP_CAPABLE may have (RFC 8684 §3.1): with others, what follows the flags is not known. */
+const CAPABLE_SIZES = [12, 20, 22, 24];
+
 function capable(view: DataView, at: number, size: number, put: Put): void {
-  if (size < 4) return;
   const version = view.getUint8(at + 2) & 15;
-  const flags = view.getUint8(at + 3);
   put(`${P}.version`, version);
+  if (size < 4) return;
+  const flags = view.getUint8(at + 3);
   put(`${P}.flags`, flags);
   put(`${P}.checksumreq.flags`, flags >>> 7);
   put(`${P}.extensibility.flag`, (flags >>> 6) & 1);
@@ -76,7 +78,8 @@ function capable(view: DataView, at: number, size: number, put: Put): void {
     put(`${P}.sha1.flag`, flags & 1);
   }
   put(`${P}.reserved.flag`, (flags & (version === 1 ? 0x1e : 0x3e)) >>> 1);
-  if (size >= 12) put(`${P}.sendkey`, view.getBigUint64(at + 4));
+  if (!CAPABLE_SIZES.includes(size)) return;
+  put(`${P}.sendkey`, view.getBigUint64(at + 4));
   if (size >= 20) put(`${P}.recvkey`, view.getBigUint64(at + 12));
   if (size >= 22) put(`${P}.datalvllen`, view.getUint16(at + 20));
   if (size >= 24) put(`${P}.checksum`, view.getUint16(at + 22));
@@ -98,7 +101,7 @@ function join(bytes: Uint8Array, view: DataView, at: number, size: number, put: 
     put(`${P}.sendrand`, view.getUint32(at + 12));
   } else if (size === 24) {
     put(`${P}.reserved`, view.getUint16(at + 2) & 0xfff);
-    put(`${P}.sendhmac`, bytes.slice(at + 4, at + 24));
+    put(`${P}.sendhmac`, whole(bytes, at + 4, 20));
   }
 }
 
@@ -118,26 +121,34 @@ function dss(view: DataView, at: number, end: number, put: Put): void {
     next += wide ? U64_SIZE : 4;
   }
   if ((flags & DSS_FLAG.mapping) === 0) return;
+  // An option that ends too soon shows what it has.
   const wide = (flags & DSS_FLAG.dsn64) !== 0;
-  if (next + (wide ? U64_SIZE : 4) + 6 > end) return;
+  const size = wide ? U64_SIZE : 4;
+  if (next + size > end) return;
   put(`${P}.rawdataseqno`, wide ? view.getBigUint64(next) : BigInt(view.getUint32(next)));
-  next += wide ? U64_SIZE : 4;
+  next += size;
+  if (next + 4 > end) return;
   put(`${P}.subflowseqno`, view.getUint32(next));
+  if (next + 6 > end) return;
   put(`${P}.datalvllen`, view.getUint16(next + 4));
   if (next + 8 <= end) put(`${P}.checksum`, view.getUint16(next + 6));
 }
 
+/** Lengths of ADD_ADDR by what it holds (RFC 8684 §3.4.1, RFC 6824 §3.4.1): address alone, with port, with HMAC, with both. */
+const ADD_ADDR_V4 = [8, 10, 16, 18];
+const ADD_ADDR_V6 = [20, 22, 28, 30];
+
 function addAddr(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
-  if (size < 8) return;
   const nibble = view.getUint8(at + 2) & 15;
-  // Version 0 has the IP version there; its lengths have no room for the HMAC of version 1 (RFC 6824 §3.4.1, RFC 8684 §3.4.1).
-  const version0 = (nibble === 4 && (size === 8 || size === 10)) || (nibble === 6 && (size === 20 || size === 22));
-  if (version0) put(`${P}.ipver`, nibble);
+  // Version 0 has the IP version where version 1 has flags.
+  if (nibble === 4 || nibble === 6) put(`${P}.ipver`, nibble);
   else put(`${P}.echo`, nibble & 1);
+  if (size < 4) return;
   put(`${P}.addrid`, view.getUint8(at + 3));
-  const v6 = size >= 20;
+  const v6 = ADD_ADDR_V6.includes(size);
+  if (!v6 && !ADD_ADDR_V4.includes(size)) return;
   const length = v6 ? 16 : 4;
-  put(`${P}.${v6 ? 'ipv6' : 'ipv4'}`, bytes.slice(at + 4, at + 4 + length));
+  put(`${P}.${v6 ? 'ipv6' : 'ipv4'}`, whole(bytes, at + 4, length));
   let next = at + 4 + length;
   const rest = size - 4 - length;
   if (rest === 2 || rest === 10) {
@@ -145,4 +156,10 @@ function addAddr(bytes: Uint8Array, view: DataView, at: number, size: number, pu
     next += 2;
   }
   if (rest >= 8) put(`${P}.addaddrtrunchmac`, view.getBigUint64(next));
+}
+
+/** Bytes that must all be there; what a capture cut is no value. */
+function whole(bytes: Uint8Array, at: number, length: number): Uint8Array {
+  if (at + length > bytes.length) throw new RangeError('cut');
+  return bytes.slice(at, at + length);
 }

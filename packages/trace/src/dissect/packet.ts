@@ -1,7 +1,7 @@
 /** One packet with its fields, each group worked out when first asked for. */
 import { keyMaterial, versionOf } from '@subflow/stack';
-import { FLAG, formatAddress, FRAME, Layers, LINKTYPE, OPTION, walkFrame } from '@subflow/wire';
-import type { CaptureReader } from '@subflow/wire';
+import { FLAG, formatAddress, FRAME, ICMP, IPV4_MIN_HEADER, Layers, LINKTYPE, OPTION, PROTOCOL, walkFrame, walkPacket } from '@subflow/wire';
+import type { CaptureReader, Segment } from '@subflow/wire';
 import type { Analyzer } from '../analysis/analyzer.ts';
 import { POINT } from '../analysis/data-level.ts';
 import { PAYLOAD } from '../analysis/half.ts';
@@ -9,6 +9,8 @@ import { dissectMptcp } from './mptcp.ts';
 import { FIELDS } from './fields.ts';
 import { hexOf } from './values.ts';
 import type { Field, Value } from './values.ts';
+
+const ICMP_HEADER = 8;
 
 type Group = 'frame' | 'link' | 'ip' | 'tcp' | 'options' | 'connection';
 
@@ -145,6 +147,12 @@ export class DissectedPacket {
       if (version === 4) this.ipv4(view, bytes, at);
       else if (version === 6 && at + 40 <= layers.captured) this.ipv6(view, bytes, at);
     }
+    const quoted = this.quoted();
+    if (quoted !== null) {
+      const at = quoted.ipOffsets[0]!;
+      if (view.getUint8(at) >>> 4 === 4 && at + 20 <= quoted.captured) this.ipv4(view, bytes, at);
+      else if (at + 40 <= quoted.captured) this.ipv6(view, bytes, at);
+    }
     const { held } = this.analyzer;
     const protocol = layers.segment.protocol;
     if (held === FRAME.icmp) this.put(protocol === 1 ? 'icmp' : 'icmpv6', true);
@@ -193,9 +201,71 @@ export class DissectedPacket {
     this.put('ipv6.addr', destination);
   }
 
+  /** The packet that an ICMP error quotes; null where there is none. */
+  private quoted(): Layers | null {
+    const { analyzer, layers } = this;
+    if (analyzer.held !== FRAME.icmp) return null;
+    const at = layers.segment.tcpOffset;
+    if (at + ICMP_HEADER + IPV4_MIN_HEADER > layers.captured) return null;
+    const type = layers.view.getUint8(at);
+    if (
+      layers.segment.protocol === PROTOCOL.icmpv6
+        ? type >= 128
+        : ![ICMP.unreachable, ICMP.redirect, ICMP.timeExceeded, ICMP.parameterProblem].includes(type as 3)
+    )
+      return null;
+    const inner = new Layers();
+    walkPacket(layers.view, layers.bytes, at + ICMP_HEADER, layers.captured - at - ICMP_HEADER, inner);
+    return inner.ipCount > 0 ? inner : null;
+  }
+
+  /** A TCP header that is there in part only: quoted by an ICMP error, or cut by the snap length. Null where there is none. */
+  private part(): { at: number; end: number; segment: Segment } | null {
+    const { analyzer, layers } = this;
+    const inner = this.quoted();
+    const from = inner ?? (analyzer.held === FRAME.cut && layers.ipCount > 0 ? layers : null);
+    if (from === null || from.segment.protocol !== PROTOCOL.tcp || from.segment.tcpOffset <= from.ipOffsets[from.ipCount - 1]!) return null;
+    const end = Math.min(from.captured, from.segment.endOffset);
+    return from.segment.tcpOffset + 8 <= end ? { at: from.segment.tcpOffset, end, segment: from.segment } : null;
+  }
+
+  private partOfTcp(): void {
+    const part = this.part();
+    if (part === null) return;
+    const { at, end } = part;
+    const { view } = this.layers;
+    this.put('tcp', true);
+    this.put('tcp.srcport', view.getUint16(at));
+    this.put('tcp.port', view.getUint16(at));
+    this.put('tcp.dstport', view.getUint16(at + 2));
+    this.put('tcp.port', view.getUint16(at + 2));
+    // Without its conversation a number is relative to nothing.
+    this.put('tcp.seq', view.getUint32(at + 4));
+    if (at + 20 > end) return;
+    const stream = this.analyzer.streamOf(part.segment);
+    if (stream >= 0) this.put('tcp.stream', stream);
+    this.put('tcp.ack', view.getUint32(at + 8));
+    this.put('tcp.ack_raw', view.getUint32(at + 8));
+    this.put('tcp.hdr_len', (view.getUint8(at + 12) >>> 4) * 4);
+    this.flags(view.getUint16(at + 12) & 0xfff);
+    this.put('tcp.window_size_value', view.getUint16(at + 14));
+    this.put('tcp.window_size', view.getUint16(at + 14));
+    this.put('tcp.checksum', view.getUint16(at + 16));
+    this.put('tcp.urgent_pointer', view.getUint16(at + 18));
+  }
+
+  private flags(word: number): void {
+    this.put('tcp.flags', word);
+    this.put('tcp.flags.res', (word & 0xe00) !== 0);
+    for (const [name, bit] of FLAG_NAMES) this.put(`tcp.flags.${name}`, (word & bit) !== 0);
+  }
+
   private tcp(): void {
     const { analyzer, layers } = this;
-    if (analyzer.held !== FRAME.tcp) return;
+    if (analyzer.held !== FRAME.tcp) {
+      this.partOfTcp();
+      return;
+    }
     const s = layers.segment;
     const { view, bytes } = layers;
     const at = s.tcpOffset;
@@ -208,16 +278,13 @@ export class DissectedPacket {
     this.put('tcp.seq_raw', s.seq >>> 0);
     this.put('tcp.ack_raw', s.ack >>> 0);
     this.put('tcp.hdr_len', s.payloadOffset - at);
-    const word = view.getUint16(at + 12) & 0xfff;
-    this.put('tcp.flags', word);
-    this.put('tcp.flags.res', (word & 0xe00) !== 0);
-    for (const [name, bit] of FLAG_NAMES) this.put(`tcp.flags.${name}`, (word & bit) !== 0);
+    this.flags(view.getUint16(at + 12) & 0xfff);
     this.put('tcp.window_size_value', s.window);
     this.put('tcp.checksum', view.getUint16(at + 16));
     this.put('tcp.urgent_pointer', s.urgent);
     const end = Math.min(layers.captured, s.endOffset);
     if (end > s.payloadOffset) this.put('tcp.payload', bytes.slice(s.payloadOffset, end));
-    if (s.payloadOffset > at + 20) this.put('tcp.options', bytes.slice(at + 20, s.payloadOffset));
+    if (s.payloadOffset > at + 20) this.put('tcp.options', bytes.slice(at + 20, Math.min(s.payloadOffset, layers.captured)));
     const { subflow, side } = analyzer;
     if (subflow === null) return;
     const me = subflow.halves[side];
@@ -238,12 +305,22 @@ export class DissectedPacket {
 
   private options(): void {
     const { analyzer, layers } = this;
-    if (analyzer.held !== FRAME.tcp) return;
     const s = layers.segment;
+    const { view } = layers;
+    if (analyzer.held === FRAME.tcp) {
+      this.optionList(s.tcpOffset + 20, Math.min(s.payloadOffset, layers.captured));
+      return;
+    }
+    const part = this.part();
+    if (part !== null && part.at + 20 <= part.end) this.optionList(part.at + 20, Math.min(part.end, part.at + (view.getUint8(part.at + 12) >>> 4) * 4));
+  }
+
+  private optionList(from: number, end: number): void {
+    const { analyzer, layers } = this;
     const { view } = layers;
     const put = (name: string, value: Value): void => this.put(name, value);
     const opposite = analyzer.subflow?.halves[1 - analyzer.side];
-    for (let at = s.tcpOffset + 20; at < s.payloadOffset;) {
+    for (let at = from; at < end;) {
       const kind = view.getUint8(at);
       put('tcp.option_kind', kind);
       if (kind === OPTION.end) break;
@@ -251,10 +328,14 @@ export class DissectedPacket {
         at++;
         continue;
       }
-      if (at + 1 >= s.payloadOffset) break;
+      if (at + 1 >= end) break;
       const size = view.getUint8(at + 1);
-      if (size < 2 || at + size > s.payloadOffset) break;
       put('tcp.option_len', size);
+      if (at + size > end) {
+        if (kind === OPTION.mptcp && at + 3 <= end) cutMptcp(layers.bytes, view, at, size, end, put);
+        break;
+      }
+      if (size < 2) break;
       if (kind === OPTION.mss && size === 4) put('tcp.options.mss_val', view.getUint16(at + 2));
       if (kind === OPTION.windowScale && size === 3) {
         put('tcp.options.wscale.shift', view.getUint8(at + 2));
@@ -349,5 +430,15 @@ export function valueText(field: Field, value: Value): string {
       return value === true ? '1' : '0';
     default:
       return String(value);
+  }
+}
+
+/** An option that the capture cut, or that claims more than the header has: the fields that are there. */
+function cutMptcp(bytes: Uint8Array, view: DataView, at: number, size: number, end: number, put: (name: string, value: Value) => void): void {
+  try {
+    dissectMptcp(bytes.subarray(0, end), new DataView(view.buffer, view.byteOffset, end), at, size, put);
+  } catch (error) {
+    // The view ends where the capture does.
+    if (!(error instanceof RangeError)) throw error;
   }
 }
