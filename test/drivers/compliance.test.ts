@@ -1,5 +1,5 @@
 /** One suite that every link driver runs: a TUN device with offload, without, a packet socket on Ethernet, a real-time emulated link. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, expect, it } from 'vitest';
 import { TransmitSlot } from '@subflow/stack';
 import { PERFECT_LINK } from '@subflow/emulator';
@@ -86,6 +86,9 @@ function packetRig(): Rig {
   command('ip', ['link', 'set', device, 'up']);
   namespace.ip('address', 'add', '192.0.2.2/24', 'dev', 'eth0');
   namespace.ip('link', 'set', 'eth0', 'up');
+  // The kernel tells of a carrier up to a second later; until then it drops what is sent, our question for the address too.
+  for (let i = 0; i < 200 && readFileSync(`/sys/class/net/${device}/operstate`, 'utf8').trim() !== 'up'; i++)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   const port = new PacketSocketPort(device, { addresses: [{ address: OURS, bits: 24 }] });
   return {
     port,

@@ -146,3 +146,66 @@ async function readCounters(world: KernelWorld): Promise<Map<string, Counters>> 
   }
   return out;
 }
+
+describeSystem('a kernel connection with checksums, an announced address and its removal', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'subflow-kernel-'));
+  let world: KernelWorld;
+  let capture: AnalysedCapture;
+  const file = join(directory, 'server.pcap');
+
+  beforeAll(async () => {
+    world = new KernelWorld(
+      [
+        { name: 'wifi', link: { rate: 20e6, delay: 5_000, queueTime: 60_000 } },
+        { name: 'lte', link: { rate: 20e6, delay: 10_000, queueTime: 60_000 } },
+      ],
+      { endpoints: false },
+    );
+    for (const side of ['client', 'server'] as const) {
+      world[side].sysctl('net.ipv6.conf.all.disable_ipv6', 1);
+      world[side].sysctl('net.mptcp.checksum_enabled', 1);
+    }
+    world.server.mptcpEndpoint(addressesOfPath(1).server, 'lte', 'signal', 'id', '9');
+    world.client.ip('route', 'add', addressesOfPath(1).server, 'dev', 'lte');
+    const dump = world.start('server', 'tcpdump', ['-i', 'any', '--immediate-mode', '-B', '65536', '-U', '-w', file, 'tcp port 5201']);
+    await new Promise((resolve) => dump.stderr!.once('data', resolve));
+    const iperf = world.start('server', 'mptcpize', ['run', 'iperf3', '-s', '-1']);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const running = world.run('client', 'mptcpize', ['run', 'iperf3', '-c', addressesOfPath(0).server, '-t', '2', '-b', '8M']);
+    await new Promise((resolve) => setTimeout(resolve, 1300));
+    world.server.run('ip', 'mptcp', 'endpoint', 'delete', 'id', '9');
+    const { code, stderr } = await running;
+    expect(code, stderr).toBe(0);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    iperf.kill();
+    dump.kill('SIGINT');
+    await new Promise((resolve) => dump.once('exit', resolve));
+    capture = await analysed([file]);
+  }, 60_000);
+  afterAll(() => {
+    world?.remove();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('is told so', () => {
+    const types = capture.events.map((one) => one.type);
+    expect(capture.totals).toMatchObject({ mptcpConnections: 2, fallbacks: 0 });
+    for (const report of capture.reports) expect(report.checksum).toEqual({ askedByClient: true, askedByServer: true, used: true });
+    const announced = capture.events.filter((one) => one.type === 'address-announced');
+    expect(announced.length).toBeGreaterThanOrEqual(2);
+    for (const one of announced) expect(one).toMatchObject({ by: 1, addressId: 9, address: addressesOfPath(1).server, authentic: true });
+    expect(types).toContain('address-echoed');
+    expect(capture.events.find((one) => one.type === 'address-removed')).toMatchObject({ by: 1, addressIds: [9] });
+    expect(types).not.toContain('checksum-failure');
+    expect(types).not.toContain('hmac-wrong');
+    const data = capture.reports.find((one) => one.directions[0].bytes > 100_000)!;
+    expect(data.subflows.map((one) => one.hmac)).toEqual(['none', 'right']);
+    expect(data.subflows[0]!.sent[0].checksums).toBeGreaterThan(50);
+  });
+
+  it('every field as tshark shows it', async () => {
+    const { packets, differences } = await compareWithTshark(file, [...MPTCP_FIELDS, ...OTHER_FIELDS]);
+    expect(packets).toBeGreaterThan(300);
+    expect(unexplained(differences)).toEqual([]);
+  });
+});
