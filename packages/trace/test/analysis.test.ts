@@ -121,6 +121,10 @@ describe('captures that are not whole', () => {
     expect(events(all, 'token-unknown')).toHaveLength(1);
     expect(reports[0]!.subflows[0]).toMatchObject({ kind: 'join', hmac: 'unchecked' });
     expect(reports[0]!.subflows[0]!.sent[1].dataBytes).toBeGreaterThan(50_000);
+    // What came on the other interface is no hole that anything waits for.
+    const { bytes, unseenBytes, queue } = reports[0]!.directions[1];
+    expect(bytes + unseenBytes).toBeGreaterThan(bytes * 2);
+    expect(queue.max).toBeLessThan(300_000);
   });
 
   it('frames cut at 96 bytes tell the same', () => {

@@ -127,6 +127,8 @@ export class DataDirection {
   reinjectedUseful = 0;
   reinjectedWasted = 0;
   unmappedBytes = 0;
+  /** Acknowledged by the receiver, never seen here. */
+  unseenBytes = 0;
   readonly bursts: Burst[] = [];
   readonly dataRtt: Samples = new Samples();
   /** In order at the capture: below this position all bytes have come by. */
@@ -265,6 +267,16 @@ export class DataDirection {
     this.current = null;
   }
 
+  /** The receiver has bytes that the capture has not: they came another way, or the capture lost them. Nothing waits for them any more. */
+  private unseen(position: number, time: number, packet: number): void {
+    const before = this.edge + this.ahead.total;
+    this.edge = this.ahead.advance(position);
+    this.unseenBytes += this.edge + this.ahead.total - before;
+    if (this.current === null || this.ahead.count > 0) return;
+    this.current.lastPacket = packet;
+    this.close(time);
+  }
+
   /** The connection is over: what still waits, waited until then. */
   close(time: number): void {
     if (this.current === null) return;
@@ -334,6 +346,9 @@ export class DataDirection {
     if (!(position > this.acked)) return false;
     this.acknowledgements.step(time, carriedBy, packet, this.next > this.acked);
     this.acked = position;
+    // DATA_FIN has a place in the sequence and no byte.
+    const bytes = this.finPosition >= 0 ? Math.min(position, this.finPosition) : position;
+    if (bytes > this.edge) this.unseen(bytes, time, packet);
     if (this.flight.length > 0) {
       this.flight.acknowledge(position);
       if (this.flight.sampled <= time) this.dataRtt.add(time - this.flight.sampled);

@@ -88,6 +88,8 @@ export interface DirectionReport {
   scheduler: string;
   dataFin: { seen: boolean; acknowledged: boolean };
   unmappedBytes: number;
+  /** Acknowledged by DATA_ACKs, not in the capture. */
+  unseenBytes: number;
   longestGap: number;
 }
 
@@ -236,6 +238,7 @@ function direction(connection: Connection, side: Side): DirectionReport {
     scheduler: schedulerPattern(connection, side, total),
     dataFin: { seen: data.finPosition >= 0, acknowledged: data.finAcked },
     unmappedBytes: data.unmappedBytes,
+    unseenBytes: data.unseenBytes,
     longestGap: connection.pausesOf(side).reduce((most, one) => Math.max(most, one.end - one.start), 0),
   };
 }

@@ -73,7 +73,7 @@ export function sentence(event: TraceEvent, connection: ConnectionReport): strin
     case 'reinjection':
       return `${size(event.bytes)} that ${path(event.from)} had carried ${event.from === event.to ? 'were mapped and sent again on it' : `were reinjected on ${path(event.to)}`} within ${ms(event.end - event.start)} (packets ${event.packet} to ${event.lastPacket})${event.wasted > 0 ? `; ${size(event.wasted)} of them had arrived already` : event.useful > 0 ? '; the copies were the ones that arrived' : ''}.`;
     case 'blocked':
-      return `Out-of-order queue for ${ms(event.end - event.start)} (${event.filledBy < 0 ? `from packet ${event.packet} on` : `packets ${event.packet} to ${event.lastPacket}`}), up to ${size(event.queue)}: what came on ${path(event.waiting)} waited behind a hole that began at bytes ${bytes(event.holeStart)} to ${bytes(event.holeEnd - 1)}; ${event.filledBy < 0 ? 'it was never filled' : `it was filled by ${fillers(event)}, the last on ${path(event.filledBy)}`}.`;
+      return `Out-of-order queue for ${ms(event.end - event.start)} (${event.filledBy < 0 ? `from packet ${event.packet} on` : `packets ${event.packet} to ${event.lastPacket}`}), up to ${size(event.queue)}: what came on ${path(event.waiting)} waited behind a hole that began at bytes ${bytes(event.holeStart)} to ${bytes(event.holeEnd - 1)}; ${event.filledBy < 0 ? 'how it was filled is not in the capture' : `it was filled by ${fillers(event)}, the last on ${path(event.filledBy)}`}.`;
     case 'hmac-wrong':
       return `The HMAC of ${event.option} from ${who} is wrong.`;
     case 'key-wrong':
@@ -140,6 +140,7 @@ export function verdicts(report: ConnectionReport): Verdict[] {
       say('warning', `${size(one.reinjected.wasted)} of the ${who}'s data were reinjected in vain`);
     const share = one.queue.blockedTime / Math.max(1, report.end - report.start);
     if (share > 0.1) say('warning', `head-of-line blocking of the ${who}'s data for ${percent(share)} of the time, up to ${size(one.queue.max)} waiting`);
+    if (one.unseenBytes > 0) say('note', `${size(one.unseenBytes)} of the ${who}'s data were acknowledged but are not in the capture`);
     if (one.longestGap > 200_000) say('warning', `the ${who}'s data made no progress for up to ${seconds(one.longestGap)}`);
     if (report.fallback === null && one.unmappedBytes > 0) say('warning', `${size(one.unmappedBytes)} of the ${who}'s data have no mapping`);
   });
