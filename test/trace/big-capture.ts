@@ -1,6 +1,6 @@
 /**
  * A large capture for benchmarks: connections of two hosts of ours over two lossy paths, laid one over the other with
- * addresses, ports and times of their own, cut at 128 bytes. `npm run -s big-capture -- FILE [--size 500e6]`.
+ * addresses, ports and times of their own, cut at 128 bytes. `node scripts/run.mjs test/trace/big-capture.ts FILE [--size 500e6]`.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { joinHmac, keyMaterial } from '@subflow/stack';
