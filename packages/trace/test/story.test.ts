@@ -158,6 +158,15 @@ describe('the phone that leaves cellular for wifi', () => {
     expect(signallingLines(drawn.report)[3]).toMatch(/#4 .*MP_PRIO backup/);
   });
 
+  it('what comes late on a subflow that was reset belongs to its connection, as long as that lives', () => {
+    const shifted = frames.map((frame) => (frame.time > 5.3e6 ? { ...frame, time: frame.time + 8e6 } : frame));
+    const old = frames.filter((frame) => frame.path === 0 && frame.bytes.length > 1000).slice(-20);
+    const late = old.map((frame, i) => ({ ...frame, time: 12e6 + i * 1000 }));
+    const { totals, reports } = analysedBytes(pcapngOf([...shifted, ...late], ['cellular', 'wifi']));
+    expect(totals).toMatchObject({ mptcpConnections: 1, subflows: 2 });
+    expect(reports[0]!.subflows[0]!.end).toBeGreaterThan(11.9e6);
+  });
+
   it('the verdict', () => {
     expect(verdicts(report).map((one) => one.text)).toEqual([expect.stringMatching(/^head-of-line blocking of the server's data for 1\d % of the time/)]);
   });

@@ -15,6 +15,8 @@ import type { Side, TraceEvent } from './events.ts';
 
 /** A conversation that says nothing for this long is over. */
 const IDLE = 600e6;
+/** A SYN that nobody answers is sent again for about a minute. */
+const UNANSWERED = 120e6;
 /** One that has ended stays this long for what comes late. */
 const LINGER = 4e6;
 const SWEEP_EVERY = 1e6;
@@ -349,6 +351,7 @@ export class Analyzer {
   private establish(subflow: Subflow, side: Side, time: number, packet: number): void {
     if (side !== 0 && subflow.halves[0].packets > 0) return;
     subflow.established = true;
+    subflow.connection?.subflowUp();
     if (Number.isNaN(subflow.synTime)) return;
     subflow.ackTime = time;
     if (subflow.connection !== null)
@@ -397,6 +400,7 @@ export class Analyzer {
     if (subflow.closed) return;
     subflow.closed = true;
     subflow.closeTime = time;
+    if (subflow.established) subflow.connection?.subflowDown();
   }
 
   private sweep(time: number): void {
@@ -404,7 +408,7 @@ export class Analyzer {
     for (let entry = 0; entry < this.flows.length; entry++) {
       const subflow = this.flows[entry];
       if (subflow === undefined) continue;
-      if (subflow.closed ? subflow.lastTime + LINGER < time : subflow.lastTime + IDLE < time) this.release(entry, subflow);
+      if (subflow.lastTime + patience(subflow) < time) this.release(entry, subflow);
     }
     for (const connection of this.connections.open) if (connection.open <= 0) this.finish(connection);
     this.fragments.sweep(time);
@@ -451,6 +455,14 @@ export class Analyzer {
     countVersion(this.versions, connection);
     this.options.onConnection?.(connection);
   }
+}
+
+/** How long a conversation may be silent before it is forgotten. */
+function patience(subflow: Subflow): number {
+  const { connection } = subflow;
+  // While its connection lives on other subflows, what comes late (a path that is back) belongs to it.
+  if (connection === null ? subflow.closed : connection.over) return LINGER;
+  return subflow.established || subflow.closed ? IDLE : UNANSWERED;
 }
 
 function countVersion(versions: Totals['versions'], connection: Connection): void {

@@ -78,8 +78,12 @@ export class Connection {
   fallbackPacket = 0;
   /** The handshake was seen from its beginning. */
   whole = false;
+  /** Subflows that are still in the analyzer's table. */
   open = 0;
   closed = false;
+  /** Established subflows that have not ended. */
+  private live = 0;
+  private lived = false;
   private readonly emit: ((event: TraceEvent) => void) | null;
 
   constructor(index: number, emit: ((event: TraceEvent) => void) | null) {
@@ -91,6 +95,7 @@ export class Connection {
     subflow.connection = this;
     subflow.flipped = flipped;
     this.open++;
+    if (subflow.established && !subflow.closed) this.subflowUp();
     if (this.subflows.length >= MOST_SUBFLOWS) {
       this.subflowsBeyond++;
       return false;
@@ -98,6 +103,20 @@ export class Connection {
     this.subflows.push(subflow);
     subflow.number = this.subflows.length;
     return true;
+  }
+
+  subflowUp(): void {
+    this.live++;
+    this.lived = true;
+  }
+
+  subflowDown(): void {
+    this.live--;
+  }
+
+  /** All its subflows have ended. */
+  get over(): boolean {
+    return this.lived && this.live <= 0;
   }
 
   /** Learns a key; token and initial data sequence number follow from it. */

@@ -102,7 +102,7 @@ export class DataLevel {
     // DATA_FIN takes the last octet of its mapping (RFC 8684 §3.3.3).
     const length = fin ? s.dataLength - 1 : s.dataLength;
     if (fin && data.finPosition < 0) {
-      data.finPosition = position + length;
+      data.end(position + length);
       connection.note(time, packet, subflow.number, by, 'note', { type: 'data-fin', position: data.finPosition });
     }
     if (fin && length === 0) return;

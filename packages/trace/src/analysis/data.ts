@@ -161,6 +161,15 @@ export class DataDirection {
     this.known = true;
   }
 
+  /** DATA_FIN at a position, which is one past the last byte. */
+  end(position: number): void {
+    this.finPosition = position;
+    if (this.edge !== position + 1) return;
+    // Its DATA_ACK was seen before it: no byte was missing.
+    this.edge = position;
+    this.unseenBytes = Math.max(0, this.unseenBytes - 1);
+  }
+
   /** Position of a 64-bit data sequence number, NaN when it cannot be of this stream. */
   position64(high: number, low: number): number {
     if (!this.wide) return this.position32(low, this.next);

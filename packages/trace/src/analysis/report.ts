@@ -263,6 +263,8 @@ function schedulerPattern(connection: Connection, side: Side, total: number): st
   if (data.reinjectedBytes > data.bytes * 0.4) return 'redundant: most bytes went out on more than one subflow';
   if (used.length === 1) return `one subflow (${used[0]!.number})`;
   const perTurn = packets / Math.max(1, data.turns);
+  if (connection.vantage === (side === 0 ? 'server' : 'client') && data.turns > used.length + 2)
+    return `arrives in turns of ${perTurn.toFixed(1)} segments (only a capture at the sender shows the scheduler's order)`;
   const shares = used.map((one) => (one.mptcp![one.sideOf(side)].dataBytes ?? 0) / total);
   if (perTurn < 2.5 && Math.max(...shares) < 0.65) return 'round robin: subflows take turns segment by segment';
   if (data.turns <= used.length + 2) return 'one subflow after the other';
