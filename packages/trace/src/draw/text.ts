@@ -36,7 +36,8 @@ export function connectionLines(report: ConnectionReport, paint: Paint, options:
   for (const [by, one] of report.directions.entries()) {
     if (one.bytes === 0) continue;
     const parts = [`${by === 0 ? 'up' : 'down'}: ${one.scheduler}`];
-    if (one.dataRtt !== null) parts.push(`data-level RTT ${ms(one.dataRtt.median)}`);
+    // At the receiver a DATA_ACK leaves at once: that is no round trip.
+    if (one.dataRtt !== null && report.vantage !== (by === 0 ? 'server' : 'client')) parts.push(`data-level RTT ${ms(one.dataRtt.median)}`);
     if (one.reinjected.bytes > 0)
       parts.push(`reinjected ${size(one.reinjected.bytes)} (${size(one.reinjected.useful)} useful, ${size(one.reinjected.wasted)} wasted)`);
     if (one.queue.max > 0) parts.push(`out-of-order queue up to ${size(one.queue.max)}, blocked ${ms(one.queue.blockedTime)}`);

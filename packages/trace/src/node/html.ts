@@ -183,7 +183,7 @@ function sent(one: SubflowReport, by: 0 | 1): string {
 function dataTable(report: ConnectionReport): string {
   const rows = report.directions.map(
     (one, by) =>
-      `<tr><td>${by === 0 ? 'client' : 'server'}</td><td>${size(one.bytes)}</td><td>${(one.goodput / 1e6).toFixed(2)} Mbit/s</td><td>${one.share.map((part) => `${part.subflow}: ${(part.part * 100).toFixed(0)} %`).join(', ')}</td><td>${escapeXml(one.scheduler)}</td><td>${one.dataRtt === null ? '' : ms(one.dataRtt.median)}</td><td>${size(one.reinjected.bytes)} (${size(one.reinjected.useful)} useful, ${size(one.reinjected.wasted)} wasted)</td><td>${size(one.queue.max)}, ${ms(one.queue.blockedTime)}</td><td>${ms(one.longestGap)}</td></tr>`,
+      `<tr><td>${by === 0 ? 'client' : 'server'}</td><td>${size(one.bytes)}</td><td>${(one.goodput / 1e6).toFixed(2)} Mbit/s</td><td>${one.share.map((part) => `${part.subflow}: ${(part.part * 100).toFixed(0)} %`).join(', ')}</td><td>${escapeXml(one.scheduler)}</td><td>${one.dataRtt === null || report.vantage === (by === 0 ? 'server' : 'client') ? '' : ms(one.dataRtt.median)}</td><td>${size(one.reinjected.bytes)} (${size(one.reinjected.useful)} useful, ${size(one.reinjected.wasted)} wasted)</td><td>${size(one.queue.max)}, ${ms(one.queue.blockedTime)}</td><td>${ms(one.longestGap)}</td></tr>`,
   );
   return `<div class="wide"><table><thead><tr><th>Sent by</th><th>Bytes</th><th>Goodput</th><th>Share of subflows</th><th>Looks like</th><th>Data-level RTT</th><th>Reinjected</th><th>Queue, blocked</th><th>Longest gap</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
 }
