@@ -149,6 +149,25 @@ describe('captures that are not whole', () => {
   });
 });
 
+describe('an idle application', () => {
+  it('makes no gap, at either end', () => {
+    const world = emulatedWorld([{ name: 'wifi', link: { rate: 20e6, delay: 10_000 } }]);
+    world.server.host.listen({ port: 80 });
+    const connection = world.client.host.connect({ remote: parseAddress('192.0.2.2'), port: 80 }, 0);
+    for (const at of [0, 3e6, 3.5e6])
+      world.agenda.at(at + 1, (now) => {
+        connection.write(new Uint8Array(4000), now);
+        world.client.pump();
+      });
+    world.client.pump();
+    world.agenda.runUntil(6e6);
+    for (const end of ['client', 'server'] as const) {
+      const { reports } = analysedBytes(pcapngOf(sorted(world.captured[end]), ['wifi']));
+      expect(reports[0]!.directions[0]).toMatchObject({ bytes: 12_000, longestGap: 0 });
+    }
+  });
+});
+
 describe('boxes in the way', () => {
   const stripped = (where: 'syn' | 'synack' | 'after-handshake' | 'all'): ReturnType<typeof analysedBytes> => {
     const world = transfer({}, (made) => {

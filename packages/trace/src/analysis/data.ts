@@ -84,19 +84,19 @@ export type Acknowledged = (subflow: number, position: number) => boolean;
 
 export class Progress {
   readonly pauses: Pause[] = [];
+  subflow = -1;
   private time = Number.NaN;
-  private subflow = -1;
   private packet = 0;
   private usual = 0;
 
-  /** `waiting`: there was something to wait for. */
-  step(time: number, subflow: number, packet: number, waiting: boolean): void {
-    const gap = time - this.time;
-    if (gap > PAUSE_LEAST && waiting && gap > PAUSE_FACTOR * this.usual) {
-      if (this.pauses.length < MOST_KEPT)
-        this.pauses.push({ from: this.subflow, to: subflow, start: this.time, end: time, lastPacket: this.packet, firstPacket: packet });
-    } else if (gap >= 0) {
-      this.usual += (gap - this.usual) / 16;
+  /** `since`: from when on there was something to wait for; NaN when nothing was, and silence is the application's. */
+  step(time: number, subflow: number, packet: number, since: number): void {
+    const start = Math.max(this.time, since);
+    if (time - start > PAUSE_LEAST && time - start > PAUSE_FACTOR * this.usual) {
+      if (this.pauses.length < MOST_KEPT) this.pauses.push({ from: this.subflow, to: subflow, start, end: time, lastPacket: this.packet, firstPacket: packet });
+    } else if (time >= this.time) {
+      // An idle application makes no step usual.
+      this.usual += (Math.min(time - this.time, PAUSE_LEAST) - this.usual) / 16;
     }
     this.time = time;
     this.subflow = subflow;
@@ -195,7 +195,7 @@ export class DataDirection {
       fresh = Math.max(0, end - Math.max(this.edge, position));
       if (end > this.edge) {
         this.edge = end;
-        this.arrivals.step(time, subflow, packet, true);
+        this.arrivals.step(time, subflow, packet, again || backward || subflow !== this.arrivals.subflow ? Number.NEGATIVE_INFINITY : Number.NaN);
       }
     } else {
       fresh = this.takeAhead(position, end, Math.min(seenBefore, length), subflow, again, backward, time, packet);
@@ -231,7 +231,7 @@ export class DataDirection {
       const before = this.edge + this.ahead.total;
       this.edge = this.ahead.advance(end);
       fresh = this.edge + this.ahead.total - before;
-      this.arrivals.step(time, subflow, packet, true);
+      this.arrivals.step(time, subflow, packet, Number.NEGATIVE_INFINITY);
       this.fill(subflow, again, backward || below > 0 || fresh < end - position, time, packet);
       return fresh;
     }
@@ -353,7 +353,7 @@ export class DataDirection {
   /** DATA_ACK up to `position`, seen on `subflow`. Returns whether it is progress. */
   acknowledge(position: number, time: number, carriedBy: number, packet: number, acknowledged: Acknowledged): boolean {
     if (!(position > this.acked)) return false;
-    this.acknowledgements.step(time, carriedBy, packet, this.next > this.acked);
+    this.acknowledgements.step(time, carriedBy, packet, this.flight.oldest);
     this.acked = position;
     // DATA_FIN has a place in the sequence and no byte.
     const bytes = this.finPosition >= 0 ? Math.min(position, this.finPosition) : position;

@@ -16,6 +16,11 @@ export class Flight {
   /** Time of the newest taken off by {@link acknowledge}; NaN when any of them had been sent more than once (Karn), for then the newest may have waited for it. */
   sampled = Number.NaN;
 
+  /** When the oldest segment in flight was sent; NaN when there is none. */
+  get oldest(): number {
+    return this.length === 0 ? Number.NaN : this.times[this.head]!;
+  }
+
   push(end: number, time: number): void {
     if (this.length === this.ends.length) {
       if (this.length >= MOST) {
