@@ -113,6 +113,23 @@ describe('reading', () => {
     expect(out.trim().split('\n').at(-1)).toBe(String(json<Summary>([path('a.pcapng'), '--json']).totals.packets));
   });
 
+  it('Ctrl-C ends a silent pipe and an empty growing file at once; what was cut short is said', async () => {
+    writeFileSync(path('nothing.pcapng'), '');
+    for (const [args, code] of [
+      [['-'], 130],
+      [['connections', path('nothing.pcapng'), '--follow'], 0],
+    ] as const) {
+      const child = spawn(process.execPath, [CLI, 'trace', ...args]);
+      let stderr = '';
+      child.stderr.on('data', (chunk: Buffer) => (stderr += String(chunk)));
+      const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+      await new Promise((resolve) => setTimeout(resolve, 900));
+      child.kill('SIGINT');
+      expect(await ended).toBe(code);
+      expect(stderr).toBe(code === 130 ? 'INTERRUPTED: only the 0 packets before that were read\n' : '');
+    }
+  });
+
   it('a damaged file gives everything before the damage, says where it is, and does not end well', () => {
     const at = capture.length - 8000;
     const broken = capture.slice();

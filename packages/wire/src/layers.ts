@@ -5,7 +5,7 @@
  */
 import { EXTENSION, extensionLength, isExtension } from './ipv6.ts';
 import { LINKTYPE, linkPayload, NOT_IP } from './link-layer.ts';
-import { PARSED, parseTcpInto, Segment } from './segment.ts';
+import { PARSED, parseTcpInto, readIpv6Addresses, Segment } from './segment.ts';
 
 /** What a frame holds, or why no segment was found in it. */
 export const FRAME = {
@@ -127,16 +127,7 @@ function walkIp(view: DataView, offset: number, captured: number, original: numb
     if (captured < 40) return FRAME.cut;
     const payload = view.getUint16(offset + 4);
     segment.ipVersion = 6;
-    segment.trafficClass = (view.getUint16(offset) >>> 4) & 0xff;
-    segment.ttl = view.getUint8(offset + 7);
-    segment.source0 = view.getInt32(offset + 8);
-    segment.source1 = view.getInt32(offset + 12);
-    segment.source2 = view.getInt32(offset + 16);
-    segment.source3 = view.getInt32(offset + 20);
-    segment.destination0 = view.getInt32(offset + 24);
-    segment.destination1 = view.getInt32(offset + 28);
-    segment.destination2 = view.getInt32(offset + 32);
-    segment.destination3 = view.getInt32(offset + 36);
+    readIpv6Addresses(view, offset, segment);
     // Jumbograms and BIG TCP say 0 (RFC 2675 §3).
     end = offset + (payload === 0 ? original : 40 + payload);
     let next = view.getUint8(offset + 6);

@@ -258,10 +258,8 @@ function parseDssInto(view: DataView, at: number, size: number, segment: Segment
   segment.dssChecksum = checksummed ? view.getUint16(next + 6) : -1;
 }
 
-function parseIpv6Into(view: DataView, offset: number, length: number, segment: Segment): number {
-  const payloadLength = view.getUint16(offset + 4);
-  if (40 + payloadLength > length) return PARSED.truncated;
-  segment.ipVersion = 6;
+/** Traffic class, hop limit and addresses of the IPv6 header at `offset`, of which 40 bytes are there. */
+export function readIpv6Addresses(view: DataView, offset: number, segment: Segment): void {
   segment.trafficClass = (view.getUint16(offset) >>> 4) & 0xff;
   segment.ttl = view.getUint8(offset + 7);
   segment.source0 = view.getInt32(offset + 8);
@@ -272,6 +270,13 @@ function parseIpv6Into(view: DataView, offset: number, length: number, segment: 
   segment.destination1 = view.getInt32(offset + 28);
   segment.destination2 = view.getInt32(offset + 32);
   segment.destination3 = view.getInt32(offset + 36);
+}
+
+function parseIpv6Into(view: DataView, offset: number, length: number, segment: Segment): number {
+  const payloadLength = view.getUint16(offset + 4);
+  if (40 + payloadLength > length) return PARSED.truncated;
+  segment.ipVersion = 6;
+  readIpv6Addresses(view, offset, segment);
   segment.endOffset = offset + 40 + payloadLength;
   let next = view.getUint8(offset + 6);
   let at = offset + 40;

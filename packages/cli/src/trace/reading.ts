@@ -45,6 +45,10 @@ export async function analyse(
   process.removeListener('SIGINT', interrupt);
   if (process.stderr.isTTY && performance.now() - started >= PROGRESS_AFTER) process.stderr.write('\x1b[2K\r');
   analyzer.end();
+  if (abort.signal.aborted && input.follow !== true) {
+    process.stderr.write(`INTERRUPTED: only the ${analyzer.totals().packets} packets before that were read\n`);
+    process.exitCode = 130;
+  }
   return { analyzer, damages };
 }
 

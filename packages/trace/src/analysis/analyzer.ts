@@ -384,7 +384,7 @@ export class Analyzer {
         });
       }
       if (Number.isNaN(me.resetTime)) me.resetTime = time;
-      this.close(subflow, time);
+      this.close(subflow);
       return;
     }
     if (me.finPosition < 0) {
@@ -393,13 +393,12 @@ export class Analyzer {
     }
     if (me.finPosition >= me.next) me.next = me.finPosition + 1;
     me.fins++;
-    if (peer.finPosition >= 0) this.close(subflow, time);
+    if (peer.finPosition >= 0) this.close(subflow);
   }
 
-  private close(subflow: Subflow, time: number): void {
+  private close(subflow: Subflow): void {
     if (subflow.closed) return;
     subflow.closed = true;
-    subflow.closeTime = time;
     if (subflow.established) subflow.connection?.subflowDown();
   }
 

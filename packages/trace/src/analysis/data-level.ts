@@ -77,8 +77,6 @@ export class DataLevel {
         other.origin(wide ? s.dataAckHigh : 0, (s.dataAckLow - 1) | 0, false, wide);
       }
       const acked = wide ? other.position64(s.dataAckHigh, s.dataAckLow) : other.position32(s.dataAckLow, other.acked);
-      const right = acked + subflow.halves[side].window;
-      if (right > other.rightEdge) other.rightEdge = right;
       if (full) other.acknowledge(acked, time, subflow.number, packet, (number, position) => connection.acknowledged(by === 0 ? 1 : 0, number, position));
       else if (acked > other.acked) other.acked = acked;
       this.points?.dataAck(connection, subflow, by, time, acked, subflow.halves[side].window, packet);

@@ -115,8 +115,6 @@ export class DataDirection {
   /** End of the highest byte mapped and seen. */
   next = 1;
   acked = 1;
-  /** DATA_ACK plus window: the most that may be sent. */
-  rightEdge = 0;
   finPosition = -1;
 
   /** Bytes of the stream that were seen, each once. */

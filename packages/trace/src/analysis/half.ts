@@ -84,7 +84,6 @@ export class Half {
   /** Window that this side advertises, in bytes, scaled where the scale is known. */
   window = 0;
   maxWindow = 0;
-  minWindow = Number.POSITIVE_INFINITY;
   zeroWindows = 0;
   zeroSince = Number.NaN;
   zeroTime = 0;
@@ -230,7 +229,6 @@ export class Half {
   advertise(window: number, time: number): boolean {
     this.window = window;
     if (window > this.maxWindow) this.maxWindow = window;
-    if (window < this.minWindow) this.minWindow = window;
     if (window === 0) {
       this.zeroWindows++;
       if (!Number.isNaN(this.zeroSince)) return false;

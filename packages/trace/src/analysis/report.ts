@@ -114,6 +114,8 @@ export interface ConnectionReport {
   announced: { byClient: AnnouncedAddress[]; byServer: AnnouncedAddress[] };
   events: readonly TraceEvent[];
   eventsNotKept: number;
+  /** Beyond 256 subflows: counted, not analysed. */
+  subflowsNotKept: number;
 }
 
 const DENIES_INITIAL = 0x20;
@@ -141,6 +143,7 @@ export function connectionReport(connection: Connection): ConnectionReport {
     announced: { byClient: [...client.addresses.values()], byServer: [...server.addresses.values()] },
     events: connection.events,
     eventsNotKept: connection.eventsBeyond,
+    subflowsNotKept: connection.subflowsBeyond,
   };
 }
 

@@ -64,7 +64,6 @@ export class Subflow {
   ackTime = Number.NaN;
   established = false;
   closed = false;
-  closeTime = Number.NaN;
   /** MP_JOIN: address identifiers, nonces and the token asked for. */
   readonly addressIds: [number, number] = [0, 0];
   readonly nonces: [number, number] = [0, 0];

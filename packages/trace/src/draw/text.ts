@@ -33,6 +33,7 @@ export function connectionLines(report: ConnectionReport, paint: Paint, options:
   );
   report.subflows.slice(0, options.all === true ? undefined : MOST_SUBFLOWS).forEach((one, i) => out.push(...subflowLines(one, i, report, paint)));
   if (options.all !== true && report.subflows.length > MOST_SUBFLOWS) out.push(`    and ${report.subflows.length - MOST_SUBFLOWS} more subflows`);
+  if (report.subflowsNotKept > 0) out.push(`    ${report.subflowsNotKept} subflows beyond the first 256 were not analysed`);
   for (const [by, one] of report.directions.entries()) {
     if (one.bytes === 0) continue;
     const parts = [`${by === 0 ? 'up' : 'down'}: ${one.scheduler}`];

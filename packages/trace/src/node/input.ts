@@ -48,6 +48,8 @@ export class CaptureInput {
       throw new TraceError('EMPTY_FILE', `${name} is empty; expected a capture file (pcap, pcapng, also .gz or .zst)`);
     }
     this.size = facts.isFile() ? facts.size : Number.NaN;
+    // A pipe may be silent for long: Ctrl-C does not wait for it.
+    if (name === '-') options.signal?.addEventListener('abort', () => process.stdin.destroy(new Error('interrupted')));
   }
 
   /** Reads on. True when bytes came; false at the end. A promise only where waiting is needed. */
@@ -113,14 +115,19 @@ export class CaptureInput {
 
   private finish(): void {
     this.ended = true;
-    this.reader.finish();
+    // Interrupted is not damaged: a record may be half written yet.
+    if (this.options.signal?.aborted !== true) this.reader.finish();
     if (this.fd > 2) closeSync(this.fd);
   }
 
   /** A piece of the file as it lies there; null at its end. */
   private async chunk(): Promise<Uint8Array | null> {
     if (this.fd === 0) {
-      for await (const piece of process.stdin.iterator({ destroyOnReturn: false })) return piece as Buffer;
+      try {
+        for await (const piece of process.stdin.iterator({ destroyOnReturn: false })) return piece as Buffer;
+      } catch (error) {
+        if (this.options.signal?.aborted !== true) throw error;
+      }
       return null;
     }
     const piece = new Uint8Array(PIECE);
