@@ -1,8 +1,13 @@
-/** A host of ours on emulated links: moves packets, timers and events between the stack and the agenda. */
+/** A host of ours on emulated links: moves packets, timers and events between the stack and a clock. */
 import { TransmitSlot } from '@subflow/stack';
 import type { Host, Interface, StackEvent } from '@subflow/stack';
 import { segmentize } from '@subflow/wire';
-import type { Agenda } from './agenda.ts';
+
+/** The clock and timers a host lives by: an agenda, or what stands for one. */
+export interface HostClock {
+  readonly now: number;
+  at(time: number, action: (now: number) => void): unknown;
+}
 
 /** What carries an interface's packets away; it keeps the array it is given. */
 export type PacketSink = (packet: Uint8Array) => void;
@@ -12,13 +17,13 @@ export class EmulatedHost {
   readonly host: Host;
   /** Sees every event, in order. */
   onEvent: ((event: StackEvent, now: number) => void) | null = null;
-  private readonly agenda: Agenda;
+  private readonly agenda: HostClock;
   private readonly sinks: PacketSink[] = [];
   private readonly slot = new TransmitSlot();
   private wakeAt = Number.POSITIVE_INFINITY;
   private pumping = false;
 
-  constructor(name: string, host: Host, agenda: Agenda) {
+  constructor(name: string, host: Host, agenda: HostClock) {
     this.name = name;
     this.host = host;
     this.agenda = agenda;

@@ -5,6 +5,7 @@ export * from './address.ts';
 export * from './ipv4.ts';
 export * from './ipv6.ts';
 export * from './icmp.ts';
+export * from './icmp-extensions.ts';
 export * from './tcp.ts';
 export * from './mptcp-options.ts';
 export * from './segment.ts';

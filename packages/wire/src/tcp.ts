@@ -263,6 +263,16 @@ export function emitTcpOption(option: TcpOption, view: DataView, offset: number)
   return length;
 }
 
+/** Options as bytes, padded with zeros to a multiple of four. */
+export function encodeTcpOptions(options: readonly TcpOption[]): Uint8Array {
+  const length = options.reduce((total, one) => total + tcpOptionLength(one), 0);
+  const out = new Uint8Array((length + 3) & ~3);
+  const view = new DataView(out.buffer);
+  let at = 0;
+  for (const one of options) at += emitTcpOption(one, view, at);
+  return out;
+}
+
 function putBytes(view: DataView, offset: number, bytes: Uint8Array): void {
   for (let i = 0; i < bytes.length; i++) view.setUint8(offset + i, bytes[i]!);
 }

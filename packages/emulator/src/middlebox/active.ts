@@ -5,7 +5,7 @@ import { Host } from '@subflow/stack';
 import type { Connection, Interface, StackEvent } from '@subflow/stack';
 import { EmulatedHost } from '../node.ts';
 import type { Random } from '../random.ts';
-import { rebuilt, tcpOf } from './box.ts';
+import { isMptcp, rebuilt, tcpOf } from './box.ts';
 import type { MiddleboxFactory, TcpPacket } from './box.ts';
 
 /** Resets a connection towards both ends when the `after`-th segment of the client passes, with right sequence numbers. */
@@ -249,4 +249,26 @@ function carry(from: Connection | null, to: Connection | null, now: number): voi
   }
   if (from.receiveEnded && from.readable === 0) to.shutdown(now);
   else if (from.readable > 0) to.wantsWritable = true;
+}
+
+/** A firewall that resets both ends when a segment with a Multipath TCP option passes: SYNs, or what comes later. */
+export function resetMultipath(where: 'syn' | 'after-handshake'): MiddleboxFactory {
+  return ({ emit }) => ({
+    name: `reset on Multipath TCP in ${where} segments`,
+    forward: (bytes) => {
+      const packet = tcpOf(bytes);
+      if (packet === null || !packet.tcp.options.some(isMptcp)) return bytes;
+      const { tcp, ip } = packet;
+      const syn = (tcp.flags & FLAG.syn) !== 0;
+      if (syn !== (where === 'syn') || (!syn && packet.payload.length === 0)) return bytes;
+      const length = packet.payload.length + (syn ? 1 : 0);
+      emit('backward', resetFor(packet, syn ? 0 : tcp.ack, tcp.seq + length));
+      return syn ? null : reset(ip.source, ip.destination, tcp.sourcePort, tcp.destinationPort, tcp.seq);
+    },
+  });
+}
+
+function resetFor(packet: TcpPacket, seq: number, ack: number): Uint8Array {
+  const { tcp, ip } = packet;
+  return segment(ip.destination, ip.source, tcp.destinationPort, tcp.sourcePort, seq, ack, FLAG.rst | FLAG.ack, 0, []);
 }

@@ -1,56 +1,8 @@
-/** Boxes that translate: addresses and ports (NAT), sequence numbers, payload with or without change of length. */
-import { FLAG, sameAddress } from '@subflow/wire';
+/** Boxes that translate sequence numbers, and payload with or without change of length. */
+import { FLAG } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 import { rebuilt, tcpOf } from './box.ts';
 import type { MiddleboxFactory, TcpPacket } from './box.ts';
-
-const FIRST_PORT = 20_000;
-const MAX_MAPPINGS = 4096;
-
-/** Network address and port translation of the client's side; a mapping that was idle for `timeout` microseconds is forgotten. */
-export function translateAddresses(outside: Uint8Array, timeout: number): MiddleboxFactory {
-  return () => {
-    const byInside = new Map<string, { address: Uint8Array; port: number; outsidePort: number; usedAt: number }>();
-    const byOutside = new Map<number, string>();
-    let nextPort = FIRST_PORT;
-    return {
-      name: `translate addresses, timeout ${timeout / 1e6} s`,
-      forward: (bytes, now) => {
-        const packet = tcpOf(bytes);
-        if (packet === null || packet.ip.source.length !== outside.length) return bytes;
-        const key = `${packet.ip.source.join('.')}:${packet.tcp.sourcePort}>${packet.tcp.destinationPort}`;
-        let mapping = byInside.get(key);
-        if (mapping !== undefined && now - mapping.usedAt > timeout) {
-          byInside.delete(key);
-          byOutside.delete(mapping.outsidePort);
-          mapping = undefined;
-        }
-        if (mapping === undefined) {
-          if (byInside.size >= MAX_MAPPINGS) return null;
-          mapping = { address: packet.ip.source, port: packet.tcp.sourcePort, outsidePort: nextPort, usedAt: now };
-          nextPort = nextPort === 65535 ? FIRST_PORT : nextPort + 1;
-          byInside.set(key, mapping);
-          byOutside.set(mapping.outsidePort, key);
-        }
-        mapping.usedAt = now;
-        packet.ip.source = outside;
-        packet.tcp.sourcePort = mapping.outsidePort;
-        return rebuilt(packet);
-      },
-      backward: (bytes, now) => {
-        const packet = tcpOf(bytes);
-        if (packet === null || !sameAddress(packet.ip.destination, outside)) return bytes;
-        const key = byOutside.get(packet.tcp.destinationPort);
-        const mapping = key === undefined ? undefined : byInside.get(key);
-        if (mapping === undefined || now - mapping.usedAt > timeout) return null;
-        mapping.usedAt = now;
-        packet.ip.destination = mapping.address;
-        packet.tcp.destinationPort = mapping.port;
-        return rebuilt(packet);
-      },
-    };
-  };
-}
 
 /** Firewalls that make initial sequence numbers random: all numbers of one direction are shifted, SACK blocks included. */
 export function rewriteSequence(offset: number): MiddleboxFactory {

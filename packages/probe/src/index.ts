@@ -1,0 +1,20 @@
+/** Floor 4: the active prober. */
+export * from './errors.ts';
+export * from './port.ts';
+export { BEHAVIOURS } from './behaviours.ts';
+export type { Behaviour, BehaviourId } from './behaviours.ts';
+export { differences } from './compare.ts';
+export type { Difference } from './compare.ts';
+export { EchoClient } from './echo-client.ts';
+export { EchoServer } from './echo-server.ts';
+export type { EchoServerOptions } from './echo-server.ts';
+export { Flow } from './flow.ts';
+export { Hub } from './hub.ts';
+export type { PacketLog } from './hub.ts';
+export { observePath } from './path.ts';
+export type { Observation, PathFacts, PathOptions, Stage } from './path.ts';
+export { findings, placeText, sentence } from './rules.ts';
+export type { Certainty, Finding } from './rules.ts';
+export { inVirtualTime, VirtualPort } from './virtual.ts';
+export { ProbeWorld, WORLD_PORT } from './world.ts';
+export type { WorldOptions } from './world.ts';

@@ -1,0 +1,223 @@
+/** The path walk: packets whose TTL ends at each hop in turn, and what the routers quote of them (traceroute, tracebox). */
+import { buildPacket, ipHeader, ipv4Checksum, isMalformed, parsePacketValue, PROTOCOL, updateChecksum } from '@subflow/wire';
+import type { IpAddress, MplsLabel } from '@subflow/wire';
+import type { Hub, Receiver } from './hub.ts';
+import type { Quote } from './quote.ts';
+
+/** One answer of a hop: an ICMP error with a quote of what we sent. */
+export interface HopAnswer {
+  from: IpAddress;
+  /** Microseconds between sending and answer. */
+  rtt: number;
+  /** Which packet of the group it is about. */
+  sent: Uint8Array;
+  quote: Quote;
+  labels: readonly MplsLabel[];
+  /** The quote was attributed by its mark; otherwise by being alone. */
+  marked: boolean;
+}
+
+export interface Hop {
+  ttl: number;
+  /** Empty: the hop stayed silent. */
+  answers: HopAnswer[];
+  /** Groups sent. */
+  tries: number;
+}
+
+export interface Walk {
+  hops: Hop[];
+  /** Quotes that fitted nothing that was sent. */
+  rejected: number;
+  /** Every packet that went out. */
+  sent: Uint8Array[];
+}
+
+export interface WalkOptions {
+  /** Last hop to try. */
+  hops: number;
+  tries?: number;
+  /** How long a hop may take, microseconds. */
+  patience?: number;
+  /** Ends the walk early: something else has happened (a reset, say). */
+  stop?: () => boolean;
+}
+
+/** Hops that are tried at the same time. */
+const AT_ONCE = 8;
+const TRIES = 4;
+const PATIENCE = 250_000;
+/** Between two groups, so that routers are not flooded. */
+const SPACING = 500;
+
+interface Sent {
+  ttl: number;
+  at: number;
+  bytes: Uint8Array;
+}
+
+/**
+ * Sends `make(ttl)` for every hop, several hops at once, the silent ones again. The packets differ in TTL, IPv4
+ * identification (the mark) and, with IPv6, in the last bits of the window: never in what chooses a path (Augustin et
+ * al., "Paris traceroute", IMC 2006).
+ */
+export async function walk(hub: Hub, make: (ttl: number) => readonly Uint8Array[], options: WalkOptions): Promise<Walk> {
+  const hops: Hop[] = Array.from({ length: options.hops }, (_, i) => ({ ttl: i + 1, answers: [], tries: 0 }));
+  const tries = options.tries ?? TRIES;
+  const patience = options.patience ?? PATIENCE;
+  const sent = new Map<number, Sent>();
+  const alone: { sent: readonly Sent[] } = { sent: [] };
+  const all: Uint8Array[] = [];
+  let rejected = 0;
+  let unattributed = 0;
+  const receiver: Receiver = {
+    segment: () => undefined,
+    quote: (quote, now) => {
+      const mark = sent.get(markOf(quote));
+      const marked = mark !== undefined && resembles(quote, mark.bytes, 2);
+      const one = marked ? mark : alone.sent.find((candidate) => resembles(quote, candidate.bytes, 4));
+      if (one === undefined) {
+        if (mark === undefined) unattributed++;
+        rejected++;
+        return;
+      }
+      const hop = hops[one.ttl - 1]!;
+      if (hop.answers.length < 16) hop.answers.push({ from: quote.from, rtt: now - one.at, sent: one.bytes, quote, labels: quote.labels, marked });
+    },
+  };
+  const probes = options.hops > 0 ? make(1).map(parts) : [];
+  const unclaim = probes.length === 0 ? () => undefined : hub.listen(receiver, probes[0]!);
+  const sendHop = (hop: Hop): Sent[] => {
+    hop.tries++;
+    const now = hub.now();
+    const group = make(hop.ttl).map((packet, i) => {
+      const bytes = limited(packet, hop.ttl, hub.mark(receiver), i);
+      const record = { ttl: hop.ttl, at: now, bytes };
+      sent.set(markOfPacket(bytes), record);
+      return record;
+    });
+    for (const one of group) {
+      all.push(one.bytes);
+      hub.send(one.bytes);
+    }
+    return group;
+  };
+  const stopped = (): boolean => options.stop?.() ?? false;
+  for (let first = 0; first < hops.length && !stopped(); first += AT_ONCE) {
+    const some = hops.slice(first, first + AT_ONCE);
+    for (let i = 0; i < tries && !stopped(); i++) {
+      const silent = some.filter((hop) => hop.answers.length === 0);
+      if (silent.length === 0) break;
+      for (const hop of silent) {
+        sendHop(hop);
+        await hub.sleep(SPACING);
+      }
+      await until(hub, patience * (i === 0 ? 1 : 1.5), () => stopped() || silent.every((hop) => hop.answers.length > 0));
+    }
+  }
+  // Marks that were rewritten: one hop at a time, so that whatever comes is about it.
+  if (unattributed > 0) {
+    for (const hop of hops.filter((one) => one.answers.length === 0)) {
+      for (let i = 0; i < tries && hop.answers.length === 0 && !stopped(); i++) {
+        alone.sent = sendHop(hop);
+        await until(hub, patience, () => hop.answers.length > 0);
+      }
+    }
+  }
+  unclaim();
+  return { hops, rejected, sent: all };
+}
+
+/** Sleeps in small steps until a condition holds or the time is over. */
+export async function until(hub: Hub, microseconds: number, condition: () => boolean): Promise<void> {
+  const end = hub.now() + microseconds;
+  while (!condition() && hub.now() < end) await hub.sleep(Math.min(2_000, end - hub.now()));
+}
+
+/** Echo requests for each hop: how far the target is, whatever boxes do to TCP. */
+export async function echoWalk(hub: Hub, source: IpAddress, target: IpAddress, maxHops: number, tries = TRIES): Promise<{ distance: number | null; hops: (IpAddress | null)[] }> {
+  const identifier = hub.port.entropy() & 0xffff;
+  const hops: (IpAddress | null)[] = Array.from({ length: maxHops }, () => null);
+  let distance: number | null = null;
+  const v4 = target.length === 4;
+  const release = hub.claimEcho(
+    identifier,
+    (from, icmp) => {
+      const ttl = icmp.sequence;
+      if (ttl < 1 || ttl > maxHops || icmp.identifier !== identifier) return;
+      hops[ttl - 1] ??= from;
+      if (distance === null || ttl < distance) distance = ttl;
+    },
+    (quote) => {
+      const at = quote.bytes.length - quote.quoted;
+      const ttl = quote.quoted >= 8 ? (quote.bytes[at + 6]! << 8) | quote.bytes[at + 7]! : 0;
+      if (ttl >= 1 && ttl <= maxHops) hops[ttl - 1] ??= quote.from;
+    },
+  );
+  for (let i = 0; i < tries; i++) {
+    const end = distance ?? maxHops;
+    const silent = Array.from({ length: end }, (_, j) => j + 1).filter((ttl) => hops[ttl - 1] === null);
+    if (silent.length === 0) break;
+    // A distance that is known can only become smaller: a lost answer of a nearer hop would make it too long.
+    for (const ttl of silent) {
+      const ip = ipHeader(source, target, v4 ? PROTOCOL.icmp : PROTOCOL.icmpv6, ttl);
+      const icmp = { kind: 'echo', version: v4 ? 4 : 6, reply: false, code: 0, checksum: 0, identifier, sequence: ttl, data: new Uint8Array(16) } as const;
+      hub.send(buildPacket(ip, { icmp }));
+    }
+    await until(hub, PATIENCE, () => distance !== null && hops.slice(0, distance).every((one) => one !== null));
+  }
+  release();
+  return { distance, hops: distance === null ? hops : hops.slice(0, distance) };
+}
+
+function parts(bytes: Uint8Array): { localPort: number; remote: IpAddress; remotePort: number } {
+  const packet = parsePacketValue(bytes);
+  if (isMalformed(packet) || packet.tcp === null) return { localPort: 0, remote: new Uint8Array(4), remotePort: 0 };
+  return { localPort: packet.tcp.sourcePort, remote: packet.ip.destination, remotePort: packet.tcp.destinationPort };
+}
+
+/** The packet with another TTL and mark; the IPv4 header checksum is right again. */
+export function limited(packet: Uint8Array, ttl: number, mark: number, index: number): Uint8Array {
+  const out = packet.slice();
+  if (out[0]! >>> 4 === 4) {
+    const length = (out[0]! & 15) * 4;
+    out[8] = ttl;
+    out[4] = mark >>> 8;
+    out[5] = mark & 0xff;
+    const checksum = ipv4Checksum(out, 0, length);
+    out[10] = checksum >>> 8;
+    out[11] = checksum & 0xff;
+    return out;
+  }
+  out[7] = ttl;
+  const view = new DataView(out.buffer);
+  const before = view.getUint16(54);
+  const after = (before & ~0xff) | (ttl << 2) | (index & 3);
+  view.setUint16(54, after);
+  view.setUint16(56, updateChecksum(view.getUint16(56), before, after));
+  return out;
+}
+
+function markOfPacket(bytes: Uint8Array): number {
+  return bytes[0]! >>> 4 === 4 ? (bytes[4]! << 8) | bytes[5]! : 0x10000 | bytes[55]!;
+}
+
+function markOf(quote: Quote): number {
+  return quote.version === 4 ? quote.identification : 0x10000 | (quote.window & 0xff);
+}
+
+/** Whether at least `least` of addresses, ports and sequence number are as they were sent. */
+function resembles(quote: Quote, bytes: Uint8Array, least: number): boolean {
+  const v4 = quote.version === 4;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const at = v4 ? (bytes[0]! & 15) * 4 : 40;
+  const same = (a: Uint8Array, from: number): number => (a.every((byte, i) => byte === bytes[from + i]) ? 1 : 0);
+  return (
+    same(quote.source, v4 ? 12 : 8) +
+      same(quote.destination, v4 ? 16 : 24) +
+      (quote.sourcePort === view.getUint16(at) ? 1 : 0) +
+      (quote.destinationPort === view.getUint16(at + 2) ? 1 : 0) +
+      (quote.seq === view.getUint32(at + 4) ? 1 : 0) >=
+    least
+  );
+}
