@@ -110,6 +110,8 @@ export async function campaignRun(box: string | null, seed: number, options: Cam
 }
 
 export const BOXES = Object.keys(MIDDLEBOXES);
+/** Fields that IPv6 has not. */
+export const ONLY_IPV4: ReadonlySet<string> = new Set(['rewrite-ip-id', 'clear-df']);
 
 /** One line about a run, for people. */
 export function lineOf(run: CampaignRun): string {

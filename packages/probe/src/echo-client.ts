@@ -9,7 +9,7 @@ import type { Hub } from './hub.ts';
 import { joined, PortHost } from './port-host.ts';
 import { until } from './walk.ts';
 
-const TRIES = 4;
+const TRIES = 6;
 const PATIENCE = 4_000_000;
 /** After this long an answer is asked for again on the same connection: boxes may have damaged the question. */
 const ASK_AGAIN = 1_200_000;
@@ -48,13 +48,14 @@ export class EchoClient {
 
   /** Throws {@link ProbeError} `NO_ECHO_SERVER` when nothing undamaged comes back. */
   async ask(request: EchoRequest, tries: number = TRIES): Promise<Answered> {
-    for (let i = 0; i < tries; i++) {
+    const limit = request.op === 'walk' || request.op === 'distance' ? Math.min(tries, 2) : tries;
+    for (let i = 0; i < limit; i++) {
       const response = await this.once(request);
       if (response === null) continue;
       if (!response.ok) throw new ProbeError('NO_ECHO_SERVER', `the echo server refused ${request.op}: ${response.message}`);
       return response;
     }
-    throw new ProbeError('NO_ECHO_SERVER', `no answer to "${request.op}" from the echo server after ${tries} tries`);
+    throw new ProbeError('NO_ECHO_SERVER', `no answer to "${request.op}" from the echo server after ${limit} tries`);
   }
 
   /** Every packet of a flow as the server has it. */
@@ -96,12 +97,12 @@ export class EchoClient {
     const walking = request.op === 'walk' || request.op === 'distance';
     let asked = 1;
     let looked = -1;
-    await until(this.hub, walking ? 4 * PATIENCE : PATIENCE, () => {
+    await until(this.hub, walking ? 2 * PATIENCE : PATIENCE, () => {
       if (size !== looked) {
         looked = size;
         response = decodeFrame(joined(pieces)) as EchoResponse | null;
       }
-      if (response === null && !walking && size === 0 && host.now() - started > asked * ASK_AGAIN && !connection.sendClosed) {
+      if (response === null && size === 0 && host.now() - started > asked * (walking ? 3 : 1) * ASK_AGAIN && !connection.sendClosed) {
         asked++;
         connection.write(frame.slice(), host.now());
         host.pump();

@@ -86,6 +86,8 @@ export interface PathFacts {
   /** Does the server answer MP_CAPABLE with a key? */
   multipath: boolean;
   rejectedQuotes: number;
+  /** The echo server stopped answering before the end. */
+  echoLost: boolean;
 }
 
 export type Reply = 'nothing' | 'reset' | 'syn-ack';
@@ -103,10 +105,23 @@ export interface PathOptions {
 const DSCP = 10 << 2;
 const ECT0 = 2;
 const COPIES = 6;
+/** Pairs sent, and the time between them, microseconds. */
+const PAIRS = 4;
+const PAIR_SPACING = 4_000;
 const SETTLE = 30_000;
 const MARKED = Uint8Array.from({ length: 100 }, (_, i) => 0x61 + (i % 26));
 /** An option nobody knows (RFC 6994 experiments use 253 and 254): who sends it back reflects. */
 const UNKNOWN_OPTION: TcpOption = { kind: 'unknown', code: 254, data: Uint8Array.of(0x5b, 0xf1, 0x0a, 0x0e) };
+
+/**
+ * The window of a stage's packets: it tells stages apart at the other end. The low octet is the walk's with IPv6 ({@link walk}).
+ */
+function mark(stage: Stage, index = 0): number {
+  return ((0xc0 + STAGES.indexOf(stage)) << 8) | index;
+}
+
+/** Packets that belong to no stage. */
+const UNMARKED = 0xdf00;
 
 /** Runs the whole experiment. Throws ProbeError `NO_ROUTE`. */
 export async function observePath(hub: Hub, options: PathOptions): Promise<PathFacts> {
@@ -120,6 +135,8 @@ class PathRun {
   private readonly facts: PathFacts;
   private echo: EchoClient | null = null;
   private serial = 0;
+  /** Packets that belong to no stage. */
+  private readonly unmarked: Uint8Array[] = [];
 
   constructor(hub: Hub, options: PathOptions) {
     this.hub = hub;
@@ -150,6 +167,7 @@ class PathRun {
       arrivalTtl: null,
       multipath: false,
       rejectedQuotes: 0,
+      echoLost: false,
     };
   }
 
@@ -193,7 +211,11 @@ class PathRun {
     }
     if (this.echo !== null) {
       this.say('what arrived, and the way back');
-      await this.compare(session, plain, flow);
+      // What the echo server could not tell any more stays unknown.
+      facts.echoLost = await this.compare(session, plain, flow).then(
+        () => false,
+        () => true,
+      );
     }
     for (const one of [plain, ...session.flows]) one.close();
     return facts;
@@ -225,7 +247,7 @@ class PathRun {
 
   private async plainSyn(length: number): Promise<Flow> {
     const flow = new Flow(this.hub, this.options.target, this.options.port);
-    const spec = { trafficClass: DSCP | ECT0, window: 0xf010 };
+    const spec = { trafficClass: DSCP | ECT0, window: mark('plain-syn') };
     const synFlags = FLAG.syn | FLAG.ece | FLAG.cwr;
     const options = this.synOptions();
     const build = (): Uint8Array => flow.build({ ...spec, flags: synFlags, seq: flow.iss, options });
@@ -246,7 +268,7 @@ class PathRun {
     // Version 0 leaves no room for the unknown option beside its key.
     const extra = this.version === 1 ? [UNKNOWN_OPTION] : [];
     const list: TcpOption[] = [...this.synOptions(), mptcp(session.capableSyn()), ...extra];
-    const spec = { flags: FLAG.syn | FLAG.ece | FLAG.cwr, seq: flow.iss, options: list, trafficClass: DSCP | ECT0, window: 0xf020 };
+    const spec = { flags: FLAG.syn | FLAG.ece | FLAG.cwr, seq: flow.iss, options: list, trafficClass: DSCP | ECT0, window: mark('syn') };
     const stage = await this.walked('syn', flow, [() => flow.build(spec)], length - 1);
     const sent: Uint8Array[] = [];
     const answer = await flow.ask(() => this.copy(sent, flow.build(spec)), ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0, { tries: COPIES });
@@ -257,7 +279,7 @@ class PathRun {
     flow.timestamps = answer.packet.tcp.options.some((one) => one.kind === 'timestamps');
     facts.multipath = session.accept(answer);
     facts.reflected = reflects(answer, list);
-    const confirm = { flags: FLAG.ack, options: [mptcp(session.capableAck())], window: 0xf030, trafficClass: DSCP | ECT0 };
+    const confirm = { flags: FLAG.ack, options: [mptcp(session.capableAck())], window: mark('ack'), trafficClass: DSCP | ECT0 };
     const ackStage = await this.walked('ack', flow, [() => flow.build(confirm)], length - 1);
     for (let i = 0; i < 2; i++) hub.send(this.copy(ackStage.sent, flow.build(confirm)));
     return session;
@@ -318,12 +340,12 @@ class PathRun {
     const filler = 'abcdefghijklmnopqrstuvwxyz'.repeat(30).slice(0, 640);
     const request = new TextEncoder().encode(`GET /path HTTP/1.1\r\nHost: probe\r\nX-Filler: ${filler}\r\n\r\n`);
     const start = flow.sndNxt;
-    const spec = { flags: FLAG.ack | FLAG.psh, seq: start, trafficClass: DSCP | ECT0, window: 0xf040 };
+    const spec = { flags: FLAG.ack | FLAG.psh, seq: start, trafficClass: DSCP | ECT0, window: mark('data') };
     const option = (): TcpOption => session.mapping(flow, request, { at: 0 }, start);
     // Plain data first, for comparison: only hops see it.
-    const behind = { ...spec, window: 0xf0d0 };
+    const behind = { ...spec, window: mark('plain-data') };
     await this.walked('plain-data', flow, [() => flow.build({ ...behind, payload: request })], length - 1);
-    const stage = await this.walked('data', flow, [() => flow.build({ ...spec, payload: request, options: [option()] })], length - 1, () => flow.reset !== null);
+    const stage = await this.walked('data', flow, [() => flow.build({ ...spec, payload: request, options: [option()] })], length - 1, { stop: () => flow.reset !== null });
     if (flow.reset === null && ((flow.sndUna - start) | 0) >= request.length) facts.ackedAt = await this.ackPoint(length);
     if (flow.reset === null) {
       session.sent = request.length;
@@ -337,12 +359,14 @@ class PathRun {
       const acked = ((flow.sndUna - end) | 0) >= 0;
       if (!acked && flow.reset === null) {
         // The option may be what is in the way: without it the rest can go on.
-        await flow.deliver(request, [], { ...spec, window: 0xf0c0, tries: COPIES });
+        await flow.ask(() => this.copy(this.unmarked, flow.build({ ...spec, window: UNMARKED, payload: request })), ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0, { tries: COPIES });
       }
     }
     if (flow.reset !== null) {
       facts.resetOnData = true;
-      facts.resetAt.data = await this.dataResetPoint(length);
+      // A server that resets by itself (its mappings do not fit what came) needs no search on the way.
+      facts.serverReset = await this.serverReset(flow);
+      if (facts.serverReset !== true) facts.resetAt.data = await this.dataResetPoint(length);
       return;
     }
     await this.segments(session, flow, length);
@@ -361,18 +385,20 @@ class PathRun {
       trafficClass: DSCP | ECT0,
       options: [session.mapping(flow, MARKED, { at: at + offset }, (start + offset) >>> 0)],
     });
-    const hole = await this.walked('hole', flow, [() => flow.build(piece(200, 0xf050))], length - 1);
+    const hole = await this.walked('hole', flow, [() => flow.build(piece(200, mark('hole')))], length - 1);
     for (let i = 0; i < COPIES; i++) {
-      hub.send(this.copy(hole.sent, flow.build(piece(200, 0xf050))));
+      hub.send(this.copy(hole.sent, flow.build(piece(200, mark('hole')))));
       await hub.sleep(5_000);
     }
     await hub.sleep(SETTLE);
-    const pair = await this.walked('pair', flow, [() => flow.build(piece(0, 0xf060)), () => flow.build(piece(100, 0xf061))], length - 1);
+    const pair = await this.walked('pair', flow, [() => flow.build(piece(0, mark('pair'))), () => flow.build(piece(100, mark('pair', 1)))], length - 1, { repeat: 3 });
     const end = (start + 300) >>> 0;
-    for (let i = 0; i < COPIES && ((flow.sndUna - end) | 0) < 0 && flow.reset === null; i++) {
-      for (const [offset, window] of [[0, 0xf060], [100, 0xf061]] as const) hub.send(this.copy(pair.sent, flow.build(piece(offset, window))));
+    // Several times, also when they are acknowledged: what comes between two segments keeps a box from joining them.
+    for (let i = 0; i < COPIES && (i < PAIRS || ((flow.sndUna - end) | 0) < 0) && flow.reset === null; i++) {
+      for (const [offset, window] of [[0, mark('pair')], [100, mark('pair', 1)]] as const) hub.send(this.copy(pair.sent, flow.build(piece(offset, window))));
       await until(hub, flow.patience(), () => ((flow.sndUna - end) | 0) >= 0);
-      if (((flow.sndUna - end) | 0) < 0) hub.send(flow.build(piece(200, 0xf0e0)));
+      await hub.sleep(PAIR_SPACING);
+      if (((flow.sndUna - end) | 0) < 0) hub.send(this.copy(this.unmarked, flow.build(piece(200, UNMARKED))));
     }
     flow.sndNxt = end;
     session.sent = at + 300;
@@ -382,7 +408,7 @@ class PathRun {
         ? { subtype: 'add-addr', version: 1, flags: 1, addressId: 77, address: Uint8Array.of(192, 0, 2, 77), port: null, hmac: null }
         : { subtype: 'add-addr', version: 0, flags: 4, addressId: 77, address: Uint8Array.of(192, 0, 2, 77), port: null, hmac: null },
     );
-    const spec = { flags: FLAG.ack, options: [...session.ackOptions(), announce], window: 0xf070, trafficClass: DSCP | ECT0 };
+    const spec = { flags: FLAG.ack, options: [...session.ackOptions(), announce], window: mark('add-addr'), trafficClass: DSCP | ECT0 };
     const addAddr = await this.walked('add-addr', flow, [() => flow.build(spec)], length - 1);
     for (let i = 0; i < 4; i++) {
       hub.send(this.copy(addAddr.sent, flow.build(spec)));
@@ -428,13 +454,19 @@ class PathRun {
     return null;
   }
 
+  private async serverReset(flow: Flow): Promise<boolean | null> {
+    const flows = await this.echo?.ask({ op: 'flows', since: this.serial }).catch(() => null);
+    const record = flows !== null && flows !== undefined && 'flows' in flows ? this.recordOf(flow, flows.flows) : undefined;
+    return record === undefined ? null : sentReset(await this.echo!.packets(record.id));
+  }
+
   private async joinStage(session: Session, length: number): Promise<void> {
     const { hub, options } = this;
     const flow = new Flow(hub, options.target, options.port);
     session.flows.push(flow);
     const token = session.token(session.serverKey ?? 0n);
     const join = mptcp({ subtype: 'join-syn', flags: 0, addressId: 9, token, nonce: hub.port.entropy() });
-    const spec = { flags: FLAG.syn, seq: flow.iss, options: [...this.synOptions(), join], window: 0xf080, trafficClass: DSCP | ECT0 };
+    const spec = { flags: FLAG.syn, seq: flow.iss, options: [...this.synOptions(), join], window: mark('join'), trafficClass: DSCP | ECT0 };
     const stage = await this.walked('join', flow, [() => flow.build(spec)], length - 1);
     await flow.ask(() => this.copy(stage.sent, flow.build(spec)), ({ packet }) => (packet.tcp.flags & (FLAG.syn | FLAG.rst)) !== 0, { tries: COPIES });
   }
@@ -444,8 +476,8 @@ class PathRun {
     return bytes;
   }
 
-  private async walked(stage: Stage, flow: Flow, make: readonly (() => Uint8Array)[], hops: number, stop?: () => boolean): Promise<Observation> {
-    const result = await walk(this.hub, () => make.map((one) => one()), { hops: Math.max(0, hops), patience: Math.max(120_000, flow.patience()), ...(stop === undefined ? {} : { stop }) });
+  private async walked(stage: Stage, flow: Flow, make: readonly (() => Uint8Array)[], hops: number, more: { stop?: () => boolean; repeat?: number } = {}): Promise<Observation> {
+    const result = await walk(this.hub, () => make.map((one) => one()), { hops: Math.max(0, hops), patience: Math.max(120_000, flow.patience()), ...more });
     this.facts.rejectedQuotes += result.rejected;
     const observation: Observation = {
       stage,
@@ -486,7 +518,7 @@ class PathRun {
       const arrived = packets.filter((one) => one.direction === 'in').map((one) => unhex(one.hex));
       for (const observation of facts.observations) {
         if (!(stages as readonly string[]).includes(observation.stage) || observation.sent.length === 0) continue;
-        observation.arrived = matched(observation, arrived, flow);
+        observation.arrived = matched(observation, arrived, flow, this.foreign(observation));
       }
       if (flow === session.first && (stages as readonly string[]).includes('syn') && packets.length > 0) {
         const synAck = packets.find((one) => one.direction === 'out' && isSynAck(one));
@@ -495,11 +527,17 @@ class PathRun {
         facts.arrivalTtl = first?.ttl ?? null;
       }
       if (flow === carrier && record !== undefined && (stages as readonly string[]).includes('data')) {
-        facts.serverReset = packets.some((one) => one.direction === 'out' && (seen(unhex(one.hex))!.flags & FLAG.rst) !== 0);
+        facts.serverReset = sentReset(packets);
         facts.forgedAck = forged(flow, packets, record.irs);
         await this.backward(record, packets, flow, session);
       }
     }
+  }
+
+  /** Identifications of what was sent for other stages. */
+  private foreign(observation: Observation): Set<number> {
+    const others = this.facts.observations.filter((one) => one !== observation && one.direction === observation.direction).flatMap((one) => [...one.sent, ...one.walked]);
+    return new Set([...others, ...this.unmarked].map((bytes) => seen(bytes)!.identification).filter((id) => id !== 0));
   }
 
   /** The server's record of a flow: by sequence number and port; a box may have changed either. */
@@ -512,15 +550,15 @@ class PathRun {
     const data = packets.find((one) => one.direction === 'out' && payloadOf(one) >= 400);
     if (synAck !== undefined) {
       const options = hex(optionsWith(unhex(synAck.hex), mptcp({ ...session.capableSyn(), senderKey: { high: 0x0a0b0c0d, low: 0x01020304 } }), 'capable'));
-      await this.back('synack', record, flow, [{ packet: synAck.index, options, window: 0xf091 }]);
+      await this.back('synack', record, flow, [{ packet: synAck.index, options, window: mark('synack') }]);
     }
     if (data !== undefined) {
       const dss: TcpOption = mptcp({ subtype: 'dss', flags: DSS_FLAG.dataAck, dataAck: { high: 0, low: 1 }, dsn: null, ssn: 0, dataLength: 0, checksum: null });
       const options = hex(optionsWith(unhex(data.hex), dss, 'dss'));
-      await this.back('answer', record, flow, [{ packet: data.index, options, trafficClass: DSCP | ECT0, window: 0xf0a1 }]);
+      await this.back('answer', record, flow, [{ packet: data.index, options, trafficClass: DSCP | ECT0, window: mark('answer') }]);
       await this.back('answer-pair', record, flow, [
-        { packet: data.index, options, from: 0, to: 100, window: 0xf0b1 },
-        { packet: data.index, options, from: 100, to: 200, window: 0xf0b2 },
+        { packet: data.index, options, from: 0, to: 100, window: mark('answer-pair') },
+        { packet: data.index, options, from: 100, to: 200, window: mark('answer-pair', 1) },
       ]);
     }
   }
@@ -530,11 +568,11 @@ class PathRun {
     const before = flow.arrivals.length;
     const observation: Observation = { stage, direction: 'backward', sent: [], walked: [], arrived: [], hops: null };
     try {
-      for (let i = 0; i < COPIES && observation.arrived!.length < packets.length; i++) {
+      for (let i = 0; i < COPIES && (observation.arrived!.length < packets.length || (packets.length > 1 && i < PAIRS)); i++) {
         const answer = await echo.ask({ op: 'again', flow: record.id, packets });
         if ('sent' in answer) observation.sent.push(...answer.sent.map(unhex));
         await this.hub.sleep(SETTLE);
-        observation.arrived = matched(observation, flow.arrivals.slice(before).map((one) => one.bytes), flow);
+        observation.arrived = matched(observation, flow.arrivals.slice(before).map((one) => one.bytes), flow, new Set());
       }
       const hops = (this.facts.distanceBack ?? this.facts.distance ?? 16) - 1;
       const answer = await echo.ask({ op: 'walk', flow: record.id, packets, hops });
@@ -552,9 +590,8 @@ class PathRun {
 }
 
 /** Packets of a stage among those that arrived: by their marks (identification and window), or by place in the stream. */
-function matched(observation: Observation, arrived: readonly Uint8Array[], flow: Flow): Uint8Array[] {
+function matched(observation: Observation, arrived: readonly Uint8Array[], flow: Flow, others: ReadonlySet<number>): Uint8Array[] {
   const sent = [...observation.sent, ...observation.walked].map((one) => seen(one)!);
-  const windows = new Set(sent.map((one) => one.window));
   const marks = new Set(sent.map((one) => one.identification));
   const syn = arrived.map((one) => seen(one)).find((one) => one !== null && (one.flags & FLAG.syn) !== 0);
   const base = sent[0]!;
@@ -562,17 +599,21 @@ function matched(observation: Observation, arrived: readonly Uint8Array[], flow:
   return arrived.filter((bytes) => {
     const one = seen(bytes);
     if (one === null || (one.flags & FLAG.rst) !== 0 || (one.flags & FLAG.syn) !== (base.flags & FLAG.syn)) return false;
-    const marked = windows.has(one.window) || (one.version === 4 && marks.has(one.identification) && one.identification !== 0);
+    const marked = one.window >>> 8 === sent[0]!.window >>> 8 || (one.version === 4 && marks.has(one.identification) && one.identification !== 0);
     if (observation.direction === 'backward') return marked;
     if ((base.flags & FLAG.syn) !== 0) return (one.flags & FLAG.ack) === (base.flags & FLAG.ack);
     if (base.payloadLength <= 0) return one.payloadLength === 0 && marked;
     // Whatever lies within the range that was sent, cut or joined; a window of another stage says that it is that one's.
-    const foreign = !marked && one.window >>> 8 === 0xf0;
+    const foreign = others.has(one.identification) || (!marked && (one.window >>> 8 === UNMARKED >>> 8 || STAGES.some((other) => mark(other) >>> 8 === one.window >>> 8)));
     return !foreign && sent.some((wanted) => {
       const from = (one.seq - shift - wanted.seq) | 0;
       return one.payloadLength > 0 && from > -wanted.payloadLength && from < wanted.payloadLength;
     });
   });
+}
+
+function sentReset(packets: readonly EchoPacket[]): boolean {
+  return packets.some((one) => one.direction === 'out' && (seen(unhex(one.hex))!.flags & FLAG.rst) !== 0);
 }
 
 function isSynAck(packet: EchoPacket): boolean {

@@ -2,7 +2,7 @@
 
 import { BEHAVIOURS } from './behaviours.ts';
 import type { BehaviourId } from './behaviours.ts';
-import { differences, seen } from './compare.ts';
+import { differences, optionName, optionText, seen } from './compare.ts';
 import type { Difference, SeenPacket } from './compare.ts';
 import type { Observation, PathFacts, SeenAnswer, Stage } from './path.ts';
 
@@ -18,8 +18,24 @@ export interface Finding {
   evidence: string[];
 }
 
-/** Whether a quote shows a behaviour; null: it is too short to tell. */
-type Visible = (answer: SeenAnswer) => boolean | null;
+/** Whether a hop's quotes show a behaviour; null: they are too short to tell, or do not agree. */
+type Visible = (answers: readonly SeenAnswer[]) => boolean | null;
+
+/** All quotes of a hop say the same. */
+function each(test: (answer: SeenAnswer) => boolean | null): Visible {
+  return (answers) => {
+    const told = answers.map(test).filter((one) => one !== null);
+    if (told.length === 0) return null;
+    return told.every(Boolean) ? true : told.every((one) => !one) ? false : null;
+  };
+}
+
+/** Joined segments show in one quote; that they were not joined takes the quotes of both. */
+const JOINED: Visible = (answers) => {
+  if (answers.some((one) => lengthsDiffer(one, 'joined') === true)) return true;
+  const windows = new Set(answers.map((one) => seen(one.sent)!.seq));
+  return windows.size > 1 ? false : null;
+};
 
 const STREAM: ReadonlySet<Stage> = new Set(['data', 'plain-data', 'hole', 'pair', 'answer', 'answer-pair']);
 /** Copies of which none arrived: less than one in ten thousand by a loss of a fifth. */
@@ -37,8 +53,10 @@ export function findings(facts: PathFacts): Finding[] {
       return;
     }
     // Several stages tell of one box: each may narrow its place down.
-    known.from = Math.max(known.from, place.from);
-    known.to = Math.min(known.to, place.to);
+    const from = Math.max(known.from, place.from);
+    const to = Math.min(known.to, place.to);
+    // Stages that contradict each other narrow nothing.
+    if (from < to) Object.assign(known, { from, to });
     if (certainty === 'proved') known.certainty = 'proved';
     if (known.evidence.length < 6 && !known.evidence.includes(evidence)) known.evidence.push(evidence);
   };
@@ -93,14 +111,14 @@ function readObservation(facts: PathFacts, observation: Observation, length: num
       const structure = STREAM.has(stage) ? structureOf(observation.sent, bytes) : 'whole';
       if (structure === 'piece' || structure === 'joined') {
         const behaviour = structure === 'piece' ? 'split-segments' : 'coalesce-segments';
-        const visible: Visible = (answer) => lengthsDiffer(answer, structure);
+        const visible = structure === 'piece' ? each((answer) => lengthsDiffer(answer, 'piece')) : JOINED;
         add(behaviour, direction, place(visible), 'proved', `${stage}: a segment of ${seen(bytes)!.payloadLength} octets arrived where ${seen(sent)!.payloadLength} were sent`);
         continue;
       }
       for (const difference of differences(sent, bytes)) {
         const behaviour = behaviourOf(stage, difference, structure, [...observation.sent, ...observation.walked], facts, direction);
         if (behaviour === null) continue;
-        const visible: Visible = (answer) => shows(answer, difference, behaviour);
+        const visible = each((answer) => shows(answer, difference, behaviour));
         add(behaviour, direction, placed(facts, observation, length, visible, behaviour), 'proved', `${stage}: ${difference.field} ${difference.change}${difference.change === 'changed' ? ` from ${difference.before} to ${difference.after}` : ''}`);
       }
     }
@@ -121,9 +139,9 @@ function readQuotes(facts: PathFacts, observation: Observation, length: number, 
     for (const difference of differences(answer.sent, answer.quote)) {
       const behaviour = behaviourOf(stage, difference, structure, [answer.sent], facts, 'forward');
       if (behaviour === null) continue;
-      const visible: Visible = (one) => shows(one, difference, behaviour);
+      const visible = each((one) => shows(one, difference, behaviour));
       const where = placed(facts, observation, length, visible);
-      const witnesses = answering.filter((hop) => hop.answers.some((one) => visible(one) === true)).length;
+      const witnesses = answering.filter((hop) => visible(hop.answers) === true).length;
       // One router alone may quote badly; two do not lie alike.
       if (where.shown) add(behaviour, 'forward', where, witnesses > 1 ? 'likely' : 'cannot tell', `${stage}: hop ${last.ttl} quotes ${difference.field} ${difference.change}`);
     }
@@ -172,7 +190,7 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
     const own = facts.serverSynAck === null ? null : seen(facts.serverSynAck);
     const byServer = own?.options?.some((one) => one.kind === 'unknown') === true;
     if (!byServer) {
-      const removed: Visible = (one) => shows(one, { field: 'mptcp.capable', change: 'removed', before: '', after: '' }, 'strip-syn');
+      const removed = each((one) => shows(one, { field: 'mptcp.capable', change: 'removed', before: '', after: '' }, 'strip-syn'));
       const where = syn === undefined ? { from: 0, to: length } : placed(facts, syn, length, removed);
       add('reflect-options', 'backward', { from: where.from, to: where.to }, own === null ? 'likely' : 'proved', "the SYN+ACK carries the SYN's own options" + (own === null ? '; the server, or a box before it' : ', the server has not sent them'));
     }
@@ -234,14 +252,14 @@ function placed(facts: PathFacts, observation: Observation, length: number, visi
   let to = end;
   let shown = false;
   for (const hop of observation.hops ?? []) {
-    const seenThere = hop.answers.map(visible).filter((one) => one !== null);
-    if (seenThere.length === 0) continue;
-    if (seenThere.every((one) => !one)) {
+    const told = hop.answers.length === 0 ? null : visible(hop.answers);
+    if (told === null) continue;
+    if (!told) {
       // A hop behind that does not show it: what was seen before was a bad quote.
       from = hop.ttl;
       to = end;
       shown = false;
-    } else if (seenThere.every(Boolean) && !shown) {
+    } else if (!shown) {
       to = hop.ttl;
       shown = true;
     }
@@ -260,6 +278,8 @@ function pairOf(sent: readonly Uint8Array[], arrived: Uint8Array): Uint8Array {
   const pool = near.length > 0 ? near : copies;
   return (
     pool.find(({ packet }) => packet.version === 4 && packet.identification === one.identification && packet.identification !== 0) ??
+    pool.find(({ packet }) => packet.version === 6 && packet.window === one.window && packet.payloadLength === one.payloadLength && stamp(packet) === stamp(one)) ??
+    pool.find(({ packet }) => packet.window === one.window && packet.payloadLength === one.payloadLength) ??
     pool.find(({ packet }) => stamp(packet) !== undefined && stamp(packet) === stamp(one)) ??
     pool[0]!
   ).bytes;
@@ -352,7 +372,10 @@ function behaviourOf(
   const { field, change, before, after } = difference;
   const syn = stage === 'syn' || stage === 'plain-syn' || stage === 'join' || stage === 'synack';
   if (field.startsWith('mptcp.')) {
-    if (change === 'changed') return field === 'mptcp.dss' && structure === 'resized' ? null : 'rewrite-mptcp';
+    if (change === 'changed') {
+      // Copies differ in their DATA_ACK; what equals another copy has not been changed.
+      return (field === 'mptcp.dss' && structure === 'resized') || sent.some((bytes) => hasOption(bytes, field, after)) ? null : 'rewrite-mptcp';
+    }
     if (change === 'added') return facts.reflected ? null : 'rewrite-mptcp';
     if (stage === 'syn') return 'strip-syn';
     if (stage === 'synack') return 'strip-synack';
@@ -378,7 +401,7 @@ function behaviourOf(
     case 'tcp.option.254':
       return null;
     case 'tcp.window':
-      return 'rewrite-window';
+      return sent.some((bytes) => String(seen(bytes)!.window) === after) ? null : 'rewrite-window';
     case 'tcp.flags.ece':
     case 'tcp.flags.cwr':
       return syn && before === 'true' ? 'clear-ecn-setup' : null;
@@ -409,6 +432,10 @@ function behaviourOf(
     default:
       return field.startsWith('tcp.option.') && change === 'added' && !facts.reflected ? 'add-option' : null;
   }
+}
+
+function hasOption(bytes: Uint8Array, field: string, text: string): boolean {
+  return seen(bytes)?.options?.some((one) => optionName(one) === field && optionText(one) === text) === true;
 }
 
 function hasStamp(bytes: Uint8Array, value: string): boolean {

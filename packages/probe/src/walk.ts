@@ -39,6 +39,8 @@ export interface WalkOptions {
   tries?: number;
   /** How long a hop may take, microseconds. */
   patience?: number;
+  /** Groups sent to each hop at once, where one alone may mislead. */
+  repeat?: number;
   /** Ends the walk early: something else has happened (a reset, say). */
   stop?: () => boolean;
 }
@@ -46,9 +48,12 @@ export interface WalkOptions {
 /** Hops that are tried at the same time. */
 const AT_ONCE = 8;
 const TRIES = 4;
+/** The distance must be right: one hop too many would point at boxes that are not there. */
+const ECHO_TRIES = 8;
 const PATIENCE = 250_000;
 /** Between two groups, so that routers are not flooded. */
 const SPACING = 500;
+const REPEAT_SPACING = 4_000;
 
 interface Sent {
   ttl: number;
@@ -74,8 +79,8 @@ export async function walk(hub: Hub, make: (ttl: number) => readonly Uint8Array[
     segment: () => undefined,
     quote: (quote, now) => {
       const mark = sent.get(markOf(quote));
-      const marked = mark !== undefined && resembles(quote, mark.bytes, 2);
-      const one = marked ? mark : alone.sent.find((candidate) => resembles(quote, candidate.bytes, 4));
+      const marked = mark !== undefined && resemblance(quote, mark.bytes) >= 2;
+      const one = marked ? mark : alone.sent.filter((candidate) => resemblance(quote, candidate.bytes) >= 4).sort((a, b) => resemblance(quote, b.bytes) - resemblance(quote, a.bytes))[0];
       if (one === undefined) {
         if (mark === undefined) unattributed++;
         rejected++;
@@ -108,9 +113,12 @@ export async function walk(hub: Hub, make: (ttl: number) => readonly Uint8Array[
     for (let i = 0; i < tries && !stopped(); i++) {
       const silent = some.filter((hop) => hop.answers.length === 0);
       if (silent.length === 0) break;
-      for (const hop of silent) {
-        sendHop(hop);
-        await hub.sleep(SPACING);
+      for (let turn = 0; turn < (options.repeat ?? 1); turn++) {
+        for (const hop of silent) {
+          sendHop(hop);
+          await hub.sleep(SPACING);
+        }
+        if (turn + 1 < (options.repeat ?? 1)) await hub.sleep(REPEAT_SPACING);
       }
       await until(hub, patience * (i === 0 ? 1 : 1.5), () => stopped() || silent.every((hop) => hop.answers.length > 0));
     }
@@ -135,7 +143,7 @@ export async function until(hub: Hub, microseconds: number, condition: () => boo
 }
 
 /** Echo requests for each hop: how far the target is, whatever boxes do to TCP. */
-export async function echoWalk(hub: Hub, source: IpAddress, target: IpAddress, maxHops: number, tries = TRIES): Promise<{ distance: number | null; hops: (IpAddress | null)[] }> {
+export async function echoWalk(hub: Hub, source: IpAddress, target: IpAddress, maxHops: number, tries = ECHO_TRIES): Promise<{ distance: number | null; hops: (IpAddress | null)[] }> {
   const identifier = hub.port.entropy() & 0xffff;
   const hops: (IpAddress | null)[] = Array.from({ length: maxHops }, () => null);
   let distance: number | null = null;
@@ -206,18 +214,17 @@ function markOf(quote: Quote): number {
   return quote.version === 4 ? quote.identification : 0x10000 | (quote.window & 0xff);
 }
 
-/** Whether at least `least` of addresses, ports and sequence number are as they were sent. */
-function resembles(quote: Quote, bytes: Uint8Array, least: number): boolean {
+/** How many of addresses, ports and sequence number are as they were sent: 0 to 5. */
+function resemblance(quote: Quote, bytes: Uint8Array): number {
   const v4 = quote.version === 4;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const at = v4 ? (bytes[0]! & 15) * 4 : 40;
   const same = (a: Uint8Array, from: number): number => (a.every((byte, i) => byte === bytes[from + i]) ? 1 : 0);
   return (
     same(quote.source, v4 ? 12 : 8) +
-      same(quote.destination, v4 ? 16 : 24) +
-      (quote.sourcePort === view.getUint16(at) ? 1 : 0) +
-      (quote.destinationPort === view.getUint16(at + 2) ? 1 : 0) +
-      (quote.seq === view.getUint32(at + 4) ? 1 : 0) >=
-    least
+    same(quote.destination, v4 ? 16 : 24) +
+    (quote.sourcePort === view.getUint16(at) ? 1 : 0) +
+    (quote.destinationPort === view.getUint16(at + 2) ? 1 : 0) +
+    (quote.seq === view.getUint32(at + 4) ? 1 : 0)
   );
 }

@@ -1,0 +1,10 @@
+import { ProbeWorld, WORLD_PORT, observePath, findings, inVirtualTime } from '@subflow/probe';
+const [, , name, link] = process.argv;
+const world = new ProbeWorld({ seed: 1, routers: 5, link: { delay: 1500 }, boxes: name !== 'clean' ? [{ name, link: Number(link) }] : [] });
+let last = 0;
+world.hub.log = (d, b, now) => { if (now - last > 400e3) console.log('gap', last / 1e6, now / 1e6, d, b.length); last = now; };
+const w = setInterval(() => 0, 1e6); w.unref();
+const facts = await inVirtualTime(world.agenda, observePath(world.hub, { target: world.target, port: WORLD_PORT, onProgress: (t) => console.log(world.agenda.now / 1e6, t) }), 600e6);
+console.log(world.agenda.now / 1e6);
+for (const f of findings(facts)) console.log(f.behaviour, f.direction, f.from, f.to, f.certainty);
+for (const o of facts.observations) console.log(o.stage, o.sent.length, o.arrived?.length, o.hops?.map(h => h.answers.length).join(' '));
