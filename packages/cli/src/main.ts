@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   proxy: async () => (await import('./commands/proxy.ts')).proxyCommand(),
   site: async () => (await import('./commands/site.ts')).siteCommand(),
   monitor: async () => (await import('./commands/monitor.ts')).monitorCommand(),
+  probe: async () => (await import('./commands/probe.ts')).probeCommand(),
   trace: async () => (await import('./commands/trace.ts')).traceCommand(),
 };
 

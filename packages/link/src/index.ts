@@ -29,3 +29,5 @@ export { Tun, TUN_SEGMENTATION_LIMIT, tunObstacle } from './tun.ts';
 export type { TunOptions } from './tun.ts';
 export { interfaceNames, PacketTap } from './packet-tap.ts';
 export type { PacketTapOptions } from './packet-tap.ts';
+export { RawPort, removeProbeTables } from './raw-port.ts';
+export type { RawPortOptions } from './raw-port.ts';

@@ -14,6 +14,8 @@ const socket_ = libc.func('int socket(int domain, int type, int protocol)');
 const bind_ = libc.func('int bind(int fd, const void *address, unsigned int length)');
 const listen_ = libc.func('int listen(int fd, int backlog)');
 const connect_ = libc.func('int connect(int fd, const void *address, unsigned int length)');
+const sendto_ = libc.func('long sendto(int fd, const void *buffer, unsigned long length, int flags, const void *address, unsigned int size)');
+const getsockname_ = libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint8_t *length)');
 const getsockopt_ = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)');
 const setsockopt_ = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
 
@@ -201,6 +203,83 @@ export function socketOption(fd: number, level: number, name: number, size: numb
 
 export function setSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
   check(setsockopt_(fd, level, name, value, value.length) as number, `setsockopt ${level}/${name}`);
+}
+
+const IPPROTO_IP = 0;
+const IPPROTO_IPV6 = 41;
+const IPPROTO_RAW = 255;
+const IP_MINTTL = 21;
+const IPV6_MINHOPCOUNT = 73;
+const IP_MTU_DISCOVER = 10;
+const IP_PMTUDISC_PROBE = 3;
+const SO_MARK = 36;
+const MAX_TTL = Uint8Array.of(255, 0, 0, 0);
+
+/** A socket that sends whole IP packets, headers included. `mark`: for firewall rules. Throws {@link LinkError} `NO_PRIVILEGE`. */
+export function rawSocket(family: 4 | 6, mark = 0): number {
+  const fd = socket_(family === 4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW) as number;
+  if (fd < 0) {
+    const number = koffi.errno();
+    const refused = number === constants.errno.EPERM || number === constants.errno.EACCES;
+    throw new LinkError(refused ? 'NO_PRIVILEGE' : 'SYSTEM_CALL', `socket SOCK_RAW: ${errnoName(number)}${refused ? '; expected CAP_NET_RAW' : ''}`);
+  }
+  // The size of a probe is part of the probe: what is known of the path's MTU must not change it.
+  if (family === 4) setsockopt_(fd, IPPROTO_IP, IP_MTU_DISCOVER, Uint8Array.of(IP_PMTUDISC_PROBE, 0, 0, 0), 4);
+  if (mark !== 0) setsockopt_(fd, SOL_SOCKET, SO_MARK, new Uint8Array(new Uint32Array([mark]).buffer), 4);
+  return fd;
+}
+
+/** Sends a whole IP packet. Returns 0, or -errno. */
+export function sendRaw(fd: number, packet: Uint8Array): number {
+  const v4 = packet[0]! >>> 4 === 4;
+  const name = socketAddress(packet.subarray(v4 ? 16 : 24, v4 ? 20 : 40), 0);
+  const result = sendto_(fd, packet, packet.length, 0, name, name.length) as number;
+  return result >= 0 ? 0 : -koffi.errno();
+}
+
+/**
+ * A listening socket that hears nobody: it takes a port, and drops every segment whose TTL is below 255, that is
+ * everything from another machine that is not a neighbour. So the kernel sends no reset for segments that are for us.
+ * `port` 0: one of the kernel's choice. Throws {@link LinkError}.
+ */
+export function guardedListener(address: Uint8Array, port: number): { fd: number; port: number } {
+  const family = address.length === 4 ? 4 : 6;
+  const fd = streamSocket(family, IPPROTO_TCP);
+  if (fd < 0) throw new LinkError('SYSTEM_CALL', `socket: ${errnoName(-fd)}`);
+  try {
+    if (family === 4) check(setsockopt_(fd, IPPROTO_IP, IP_MINTTL, MAX_TTL, 4) as number, 'setsockopt IP_MINTTL');
+    else check(setsockopt_(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, MAX_TTL, 4) as number, 'setsockopt IPV6_MINHOPCOUNT');
+    bindAndListen(fd, address, port, 1);
+    return { fd, port: boundPort(fd) };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+/** The source address that the routing table gives packets to `target`; null when there is no route. */
+export function sourceAddress(target: Uint8Array): Uint8Array | null {
+  const fd = socket_(target.length === 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number;
+  if (fd < 0) return null;
+  try {
+    const name = socketAddress(target, 9);
+    if ((connect_(fd, name, name.length) as number) < 0) return null;
+    const own = boundName(fd);
+    return target.length === 4 ? own.slice(4, 8) : own.slice(8, 24);
+  } finally {
+    close(fd);
+  }
+}
+
+function boundName(fd: number): Uint8Array {
+  const name = new Uint8Array(28);
+  check(getsockname_(fd, name, new Uint8Array(new Uint32Array([28]).buffer)) as number, 'getsockname');
+  return name;
+}
+
+function boundPort(fd: number): number {
+  const name = boundName(fd);
+  return (name[2]! << 8) | name[3]!;
 }
 
 function socketAddress(address: Uint8Array, port: number): Uint8Array {

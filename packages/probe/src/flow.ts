@@ -248,6 +248,8 @@ export class Flow implements Receiver {
       this.peerWindow = tcp.window * ((tcp.flags & FLAG.syn) === 0 ? 2 ** this.windowScale : 1);
     }
     if (this.irs >= 0 && this.reset === null && (payload.length > 0 || (tcp.flags & FLAG.fin) !== 0)) this.take(arrival);
+    // A keepalive wants to know whether we are here (RFC 9293 §3.8.4).
+    if (this.irs >= 0 && this.reset === null && payload.length === 0 && tcp.flags === FLAG.ack && ((this.rcvNxt - tcp.seq) | 0) === 1) this.acknowledge();
     this.onSegment(arrival);
     for (const waiter of [...this.waiters]) {
       if (waiter.accepts(arrival)) waiter.done(arrival);

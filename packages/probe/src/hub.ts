@@ -25,6 +25,8 @@ const LINGER = 4_000_000;
 export class Hub {
   readonly port: ProbePort;
   log: PacketLog | null = null;
+  /** What local ports were used for, in reports. */
+  readonly labels = new Map<number, string>();
   /** Takes packets that are for nobody else. */
   onStranger: ((bytes: Uint8Array, now: number) => void) | null = null;
   /** Packets for nobody here, and quotes of packets that were not sent. */
@@ -33,6 +35,7 @@ export class Hub {
   private readonly byLocalPort = new Map<number, Receiver>();
   private readonly walkers = new Map<string, Receiver>();
   private readonly walkersByPort = new Map<number, Receiver>();
+  private readonly expected = new Map<number, (packet: TcpPacket) => void>();
   private readonly byMark = new Map<number, Receiver>();
   private readonly echoes = new Map<number, (from: IpAddress, icmp: IcmpEcho, now: number) => void>();
   private readonly echoQuotes = new Map<number, (quote: Quote, now: number) => void>();
@@ -81,6 +84,12 @@ export class Hub {
     };
   }
 
+  /** Sees segments to a local port that belong to no flow. Returns what ends it. */
+  expect(localPort: number, handler: (packet: TcpPacket) => void): () => void {
+    this.expected.set(localPort, handler);
+    return () => this.expected.delete(localPort);
+  }
+
   /** Keeps something for a while longer. */
   linger(release: () => void): void {
     const now = this.port.now();
@@ -125,6 +134,7 @@ export class Hub {
     if (packet.tcp !== null) {
       const receiver = this.receivers.get(`${packet.tcp.destinationPort}<${formatEndpoint(packet.ip.source, packet.tcp.sourcePort)}`);
       if (receiver === undefined) {
+        this.expected.get(packet.tcp.destinationPort)?.(packet as TcpPacket);
         this.stranger(bytes, now);
         return;
       }

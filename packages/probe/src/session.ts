@@ -11,6 +11,8 @@ export interface SessionTarget {
   address: IpAddress;
   port: number;
   version: VersionNumber;
+  /** What the connection is for, in reports. */
+  label?: string;
 }
 
 export interface OpenOptions {
@@ -225,6 +227,7 @@ export class Session {
   /** Takes a flow into the connection: reads the mappings and DATA_ACKs that come on it. */
   adopt(flow: Flow): void {
     this.flows.push(flow);
+    if (this.target.label !== undefined) this.hub.labels.set(flow.localPort, this.target.label);
     let map: { ssn: number; position: number; length: number } | null = null;
     flow.onSegment = (arrival) => {
       const dss = mptcpOption(arrival.packet, 'dss');

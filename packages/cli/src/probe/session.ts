@@ -1,0 +1,60 @@
+/** A prober on this machine for the time of one command: port, hub, record of packets, clean end. */
+import { styleText } from 'node:util';
+import { PcapngTap, RawPort, removeLeftovers, removeProbeTables } from '@subflow/link';
+import { Hub } from '@subflow/probe';
+import type { Paint, ProbePort, RecordedPacket } from '@subflow/probe';
+
+export interface PortFlags {
+  firewall?: boolean;
+  interface?: string;
+}
+
+/** Packets that a report keeps; the capture file keeps all. */
+const MAX_RECORDED = 50_000;
+
+export class ProbeSession {
+  readonly hub: Hub;
+  readonly packets: RecordedPacket[] = [];
+  private readonly port: ProbePort;
+  private readonly tap: PcapngTap | null;
+  private started = -1;
+
+  constructor(flags: PortFlags, capture: string | undefined) {
+    removeLeftovers();
+    if (flags.firewall === true) removeProbeTables();
+    this.port = new RawPort({ firewall: flags.firewall === true, ...(flags.interface === undefined ? {} : { interface: flags.interface }) });
+    this.hub = new Hub(this.port);
+    this.tap = capture === undefined ? null : new PcapngTap(capture, ['probe']);
+    this.hub.log = (direction, bytes, now) => {
+      if (this.started < 0) this.started = now;
+      this.tap?.record(bytes, now, 0, direction === 'out' ? 'sent' : null);
+      if (this.packets.length < MAX_RECORDED) this.packets.push({ at: now - this.started, direction, label: this.labelOf(bytes, direction), bytes });
+    };
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        this.close();
+        process.exit(signal === 'SIGINT' ? 130 : 143);
+      });
+    }
+  }
+
+  close(): void {
+    this.hub.close();
+    this.tap?.close();
+    this.port.close();
+  }
+
+  private labelOf(bytes: Uint8Array, direction: 'out' | 'in'): string {
+    const v4 = bytes[0]! >>> 4 === 4;
+    const at = (v4 ? (bytes[0]! & 15) * 4 : 40) + (direction === 'out' ? 0 : 2);
+    if (bytes[v4 ? 9 : 6] !== 6 || bytes.length < at + 2) return '';
+    return this.hub.labels.get((bytes[at]! << 8) | bytes[at + 1]!) ?? '';
+  }
+}
+
+const COLORS = { good: 'green', bad: 'red', warn: 'yellow', dim: 'gray', bold: 'bold' } as const;
+
+/** Colours on a terminal, none in a pipe. */
+export function paintFor(stream: NodeJS.WriteStream): Paint {
+  return stream.isTTY ? (kind, text) => styleText(COLORS[kind], text) : (_, text) => text;
+}
