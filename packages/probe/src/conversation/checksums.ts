@@ -4,6 +4,7 @@ import type { Session } from '../session.ts';
 import { until } from '../walk.ts';
 import { established, exchange, exchangeWith, joined, joinOutcome, opened, reaction, resetText } from './context.ts';
 import type { Step, StepContext, StepResult } from './context.ts';
+import { joined as concat } from '../port-host.ts';
 import { checksumOf } from './handshake.ts';
 
 const asked = { checksum: true } as const;
@@ -135,15 +136,17 @@ export const CHECKSUMS: readonly Step[] = [
   },
   {
     id: 'long-payload',
-    title: 'payload longer than its mapping, with checksums',
+    title: 'octets inserted into the payload: longer than its mapping, with checksums',
     versions: [0, 1],
     run: async (context) => {
       const session = await established(context, asked);
       const { request } = context;
-      const part = request.length - 4;
-      const option = session.mapping(session.first, request.subarray(0, part));
-      session.sent += part;
-      const result = await reaction(context, session, session.first, () => session.first.deliver(request, [option]));
+      const option = session.mapping(session.first, request);
+      session.sent += request.length;
+      // As a gateway inserts them: in the middle of a header's value.
+      const at = request.length - 5;
+      const longer = concat([request.subarray(0, at), Uint8Array.of(0x2d, 0x2d, 0x2d, 0x2d), request.subarray(at)]);
+      const result = await reaction(context, session, session.first, () => session.first.deliver(longer, [option]));
       session.close();
       return result;
     },

@@ -86,7 +86,8 @@ export async function reaction(context: StepContext, session: Session, flow: Flo
   const before = session.mapped + session.unmapped;
   const mappedBefore = session.mapped;
   const arrivalsBefore = flow.arrivals.length;
-  const ackedBefore = session.dataAcked;
+  // Acknowledging what was there before is no answer.
+  const ackedBefore = Math.max(session.dataAcked, session.sent);
   const acked = await act();
   const answered = (): boolean => session.mapped + session.unmapped > before;
   await until(context.hub, context.silence, () => answered() || flow.reset !== null);

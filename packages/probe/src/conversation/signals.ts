@@ -148,6 +148,8 @@ export const SIGNALS: readonly Step[] = [
     const text = new TextEncoder().encode('CLOSE / HTTP/1.0\r\n\r\n');
     const more = new Uint8Array(400).fill(0x78);
     await session.send(text);
+    // The application must have stopped reading before more comes.
+    await context.hub.sleep(60_000);
     for (let i = 0; i < 3 && flow.reset === null; i++) {
       flow.hub.send(flow.build({ flags: FLAG.ack | FLAG.psh, options: [session.mapping(flow, more)], payload: more }));
       session.sent += more.length;
