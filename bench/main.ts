@@ -6,13 +6,14 @@ import { codec } from './codec.ts';
 import { handover } from './handover.ts';
 import { memory, shortConnections, throughput } from './in-process.ts';
 import { net } from './net.ts';
+import { probe } from './probe.ts';
 import { print } from './rows.ts';
 import type { Benchmark, Row } from './rows.ts';
 import { services } from './services.ts';
 import { trace } from './trace.ts';
 import { tun } from './tun.ts';
 
-const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services, trace };
+const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services, trace, probe };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
 if (values.help) {

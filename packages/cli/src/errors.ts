@@ -24,3 +24,10 @@ export function readText(file: string): string {
     throw new UsageError('FILE_NOT_READ', `${file}: ${(error as Error).message}`);
   }
 }
+
+/** A number given on the command line. Throws {@link UsageError} `BAD_ARGUMENT`. */
+export function numberOf(flag: string, text: string, low: number, high: number): number {
+  const value = Number(text);
+  if (!(value >= low && value <= high)) throw new UsageError('BAD_ARGUMENT', `${flag} "${text}"; expected ${low} to ${high}`);
+  return value;
+}

@@ -88,17 +88,16 @@ export class Flow implements Receiver {
   private readonly waiters = new Set<Waiter>();
   private readonly held = new Map<number, { payload: Uint8Array; arrival: Arrival }>();
   private finSeq = -1;
-  private refused = 0;
 
   /** Throws {@link ProbeError} `NO_ROUTE`. */
-  constructor(hub: Hub, remote: IpAddress, remotePort: number, options: { source?: IpAddress; iss?: number } = {}) {
+  constructor(hub: Hub, remote: IpAddress, remotePort: number, options: { source?: IpAddress; iss?: number; reserved?: ReservedPort } = {}) {
     const source = options.source ?? hub.port.source(remote);
     if (source === null) throw new ProbeError('NO_ROUTE', `no way to ${remote.join('.')}; expected a route`);
     this.hub = hub;
     this.local = source;
     this.remote = remote;
     this.remotePort = remotePort;
-    this.reserved = hub.port.reserve(source);
+    this.reserved = options.reserved ?? hub.port.reserve(source);
     this.localPort = this.reserved.port;
     this.iss = options.iss ?? hub.port.entropy();
     this.sndNxt = this.sndUna = this.iss;
@@ -213,8 +212,8 @@ export class Flow implements Receiver {
     );
   }
 
-  /** Resets the connection, so that nothing stays at the peer, and frees the port. */
-  close(options: readonly TcpOption[] = []): void {
+  /** Resets the connection, so that nothing stays at the peer, and frees the port after a while (`linger`, microseconds). */
+  close(options: readonly TcpOption[] = [], linger?: number): void {
     if (this.closed) return;
     this.closed = true;
     // A peer that has reset it, or never answered, keeps nothing; a SYN that is still under way is covered by the ACK number.
@@ -222,17 +221,16 @@ export class Flow implements Receiver {
     else if (this.reset === null) this.hub.send(this.build({ flags: FLAG.rst, seq: (this.iss + 1) >>> 0 }));
     for (const waiter of [...this.waiters]) waiter.done(null);
     // What still comes is answered with resets: ours may be lost, and the system must not answer in our place.
+    this.unclaim();
+    const { reserved } = this;
+    const unclaim = this.hub.claim(this.localPort, this.remote, this.remotePort, new Refusing(this));
     this.hub.linger(() => {
-      this.unclaim();
-      this.reserved.release();
-    });
+      unclaim();
+      reserved.release();
+    }, linger);
   }
 
   segment(packet: TcpPacket, bytes: Uint8Array, now: number): void {
-    if (this.closed) {
-      this.refuse(packet);
-      return;
-    }
     const arrival: Arrival = { at: now, packet, bytes };
     const { tcp, payload } = packet;
     if (this.arrivals.length < MAX_ARRIVALS) this.arrivals.push(arrival);
@@ -260,11 +258,6 @@ export class Flow implements Receiver {
   quote(quote: Quote, now: number): void {
     if (this.quotes.length < MAX_ARRIVALS) this.quotes.push({ at: now, quote });
     this.onQuote(quote, now);
-  }
-
-  private refuse({ tcp }: TcpPacket): void {
-    if ((tcp.flags & FLAG.rst) !== 0 || this.refused++ >= MAX_REFUSED || (tcp.flags & FLAG.ack) === 0) return;
-    this.hub.send(this.build({ flags: FLAG.rst, seq: tcp.ack }));
   }
 
   private synAck(tcp: TcpPacket['tcp']): void {
@@ -303,6 +296,30 @@ export class Flow implements Receiver {
       this.rcvNxt = (this.rcvNxt + 1) >>> 0;
     }
     if (this.acknowledges && !this.closed) this.acknowledge();
+  }
+}
+
+/** Answers for a flow that has ended: with resets, a few. It keeps only the endpoints, scans end thousands of flows a second. */
+class Refusing implements Receiver {
+  private readonly hub: Hub;
+  private readonly local: IpAddress;
+  private readonly localPort: number;
+  private refused = 0;
+
+  constructor(flow: Flow) {
+    this.hub = flow.hub;
+    this.local = flow.local;
+    this.localPort = flow.localPort;
+  }
+
+  segment({ tcp, ip }: TcpPacket): void {
+    if ((tcp.flags & FLAG.rst) !== 0 || this.refused++ >= MAX_REFUSED || (tcp.flags & FLAG.ack) === 0) return;
+    const header = { sourcePort: this.localPort, destinationPort: tcp.sourcePort, seq: tcp.ack, ack: 0, headerLength: 20, reserved: 0, flags: FLAG.rst, window: 0, checksum: 0, urgent: 0, options: [] };
+    this.hub.send(buildPacket(ipHeader(this.local, ip.source, PROTOCOL.tcp), { tcp: header }));
+  }
+
+  quote(): void {
+    // Nothing of it matters any more.
   }
 }
 

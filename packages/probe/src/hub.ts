@@ -36,10 +36,12 @@ export class Hub {
   private readonly walkers = new Map<string, Receiver>();
   private readonly walkersByPort = new Map<number, Receiver>();
   private readonly expected = new Map<number, (packet: TcpPacket) => void>();
+  private readonly marks = new Map<Receiver, number[]>();
   private readonly byMark = new Map<number, Receiver>();
   private readonly echoes = new Map<number, (from: IpAddress, icmp: IcmpEcho, now: number) => void>();
   private readonly echoQuotes = new Map<number, (quote: Quote, now: number) => void>();
   private readonly lingering: { until: number; release: () => void }[] = [];
+  private readonly closing: (() => void)[] = [];
   private nextMark: number;
 
   constructor(port: ProbePort) {
@@ -68,8 +70,17 @@ export class Hub {
     this.nextMark = (this.nextMark + 1) % MARKS;
     // 0 would be filled in by the kernel.
     if (this.nextMark === 0) this.nextMark = 1;
-    this.byMark.set(this.nextMark, receiver);
-    return this.nextMark;
+    const mark = this.nextMark;
+    this.byMark.set(mark, receiver);
+    const own = this.marks.get(receiver);
+    if (own === undefined) this.marks.set(receiver, [mark]);
+    else own.push(mark);
+    return mark;
+  }
+
+  private forgetMarks(receiver: Receiver): void {
+    for (const mark of this.marks.get(receiver) ?? []) if (this.byMark.get(mark) === receiver) this.byMark.delete(mark);
+    this.marks.delete(receiver);
   }
 
   /** Takes the packets of one pair of endpoints. Returns what gives them back. */
@@ -78,9 +89,9 @@ export class Hub {
     this.receivers.set(key, receiver);
     this.byLocalPort.set(localPort, receiver);
     return () => {
-      this.receivers.delete(key);
+      if (this.receivers.get(key) === receiver) this.receivers.delete(key);
       if (this.byLocalPort.get(localPort) === receiver) this.byLocalPort.delete(localPort);
-      for (const [mark, owner] of this.byMark) if (owner === receiver) this.byMark.delete(mark);
+      this.forgetMarks(receiver);
     };
   }
 
@@ -91,15 +102,23 @@ export class Hub {
   }
 
   /** Keeps something for a while longer. */
-  linger(release: () => void): void {
+  linger(release: () => void, time = LINGER): void {
     const now = this.port.now();
-    this.lingering.push({ until: now + LINGER, release });
-    while (this.lingering.length > 0 && this.lingering[0]!.until <= now) this.lingering.shift()!.release();
+    this.lingering.push({ until: now + time, release });
+    let over = 0;
+    while (over < this.lingering.length && this.lingering[over]!.until <= now) this.lingering[over++]!.release();
+    if (over > 0) this.lingering.splice(0, over);
   }
 
   /** Gives back what lingers; the port itself is the caller's. */
   close(): void {
     for (const one of this.lingering.splice(0)) one.release();
+    for (const action of this.closing.splice(0)) action();
+  }
+
+  /** Something to be done at the end. */
+  onClose(action: () => void): void {
+    this.closing.push(action);
   }
 
   /** Adds a listener for quotes of the packets of one pair of endpoints, besides the flow itself. Returns what ends it. */
@@ -110,7 +129,7 @@ export class Hub {
     return () => {
       this.walkers.delete(key);
       this.walkersByPort.delete(localPort);
-      for (const [mark, owner] of this.byMark) if (owner === receiver) this.byMark.delete(mark);
+      this.forgetMarks(receiver);
     };
   }
 

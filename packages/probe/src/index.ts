@@ -30,3 +30,7 @@ export { reportHtml } from './report/html.ts';
 export { parseScript, runScript, scriptText } from './script/script.ts';
 export type { ProbeScript, ScriptResult } from './script/script.ts';
 export { compose } from './script/compose.ts';
+export { DEFAULT_RATE, kindOf, Scanner, ScanSummary } from './scan/scan.ts';
+export type { ScanAnswer, ScanOptions, ScanResult } from './scan/scan.ts';
+export { blocked, covers, NEVER, prefix, targetsOf } from './scan/targets.ts';
+export type { Prefix, ScanTarget } from './scan/targets.ts';

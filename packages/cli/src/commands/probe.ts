@@ -1,12 +1,12 @@
 /** `subflow probe`: does Multipath TCP get through, and who is in the way? */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { parseDocument } from 'yaml';
 import { parseAddress } from '@subflow/wire';
 import { converse, httpRequest, observePath, probeReport, readTable, reportHtml, reportJson, reportText, STEPS } from '@subflow/probe';
 import type { KnownTable } from '@subflow/probe';
 import { resolveTarget, reverseNames } from '@subflow/probe/node';
-import { UsageError } from '../errors.ts';
+import { numberOf, readText, UsageError } from '../errors.ts';
 import { serveEcho } from '../probe/serve.ts';
 import { paintFor, ProbeSession } from '../probe/session.ts';
 import type { PortFlags } from '../probe/session.ts';
@@ -150,18 +150,5 @@ async function probe(text: string, flags: Flags): Promise<void> {
 }
 
 function tableFrom(file: string): KnownTable {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError('FILE_NOT_READ', `${file}: ${(error as Error).message}`);
-  }
-  return readTable(parseDocument(text).toJS());
+  return readTable(parseDocument(readText(file)).toJS());
 }
-
-function numberOf(flag: string, text: string, low: number, high: number): number {
-  const value = Number(text);
-  if (!(value >= low && value <= high)) throw new UsageError('BAD_ARGUMENT', `${flag} "${text}"; expected ${low} to ${high}`);
-  return value;
-}
-

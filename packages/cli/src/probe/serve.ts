@@ -8,7 +8,7 @@ import type { PortFlags } from './session.ts';
 
 export async function serveEcho(text: string, flags: PortFlags & { pcapng?: string; json?: boolean }): Promise<void> {
   const port = parsePort(text, 1);
-  const session = new ProbeSession(flags, flags.pcapng);
+  const session = new ProbeSession(flags, flags.pcapng, false);
   const addresses = Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .filter((one) => !one.address.startsWith('fe80'))

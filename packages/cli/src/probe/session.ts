@@ -19,23 +19,25 @@ export class ProbeSession {
   private readonly tap: PcapngTap | null;
   private started = -1;
 
-  constructor(flags: PortFlags, capture: string | undefined) {
+  /** `record`: keep packets for a report. */
+  constructor(flags: PortFlags, capture: string | undefined, record = true) {
     removeLeftovers();
     if (flags.firewall === true) removeProbeTables();
     this.port = new RawPort({ firewall: flags.firewall === true, ...(flags.interface === undefined ? {} : { interface: flags.interface }) });
     this.hub = new Hub(this.port);
     this.tap = capture === undefined ? null : new PcapngTap(capture, ['probe']);
-    this.hub.log = (direction, bytes, now) => {
-      if (this.started < 0) this.started = now;
-      this.tap?.record(bytes, now, 0, direction === 'out' ? 'sent' : null);
-      if (this.packets.length < MAX_RECORDED) this.packets.push({ at: now - this.started, direction, label: this.labelOf(bytes, direction), bytes });
-    };
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.once(signal, () => {
         this.close();
         process.exit(signal === 'SIGINT' ? 130 : 143);
       });
     }
+    if (!record && this.tap === null) return;
+    this.hub.log = (direction, bytes, now) => {
+      if (this.started < 0) this.started = now;
+      this.tap?.record(bytes, now, 0, direction === 'out' ? 'sent' : null);
+      if (record && this.packets.length < MAX_RECORDED) this.packets.push({ at: now - this.started, direction, label: this.labelOf(bytes, direction), bytes });
+    };
   }
 
   close(): void {
