@@ -9,7 +9,7 @@ import { median, row } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const ROUNDS = 5;
-const RUN = fileURLToPath(new URL('../scripts/run.mjs', import.meta.url));
+
 const PEER = fileURLToPath(new URL('./scan-peer.ts', import.meta.url));
 
 interface Measured {
@@ -45,7 +45,7 @@ export async function probe(): Promise<Row[]> {
 
 function peer(kind: string): Promise<Measured> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [RUN, PEER, kind], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, ['--max-semi-space-size=4', '--import', 'tsx', PEER, kind], { stdio: ['ignore', 'pipe', 'inherit'] });
     let text = '';
     child.stdout.on('data', (chunk: Buffer) => (text += String(chunk)));
     child.once('close', (code) => {

@@ -2,7 +2,7 @@
 import { Agenda } from '@subflow/emulator';
 import { Hub, inVirtualTime, kindOf, Scanner } from '@subflow/probe';
 import { buildPacket, FLAG, ipHeader, PROTOCOL } from '@subflow/wire';
-import { Farm, farmKind } from '../test/probe/farm.ts';
+import { Farm, farmKind } from '../packages/probe/test/farm.ts';
 
 const TARGETS = 40_000;
 const DELAY = 10_000;

@@ -82,6 +82,8 @@ export class Flow implements Receiver {
   /** In-order payload, as it comes. */
   onData: (payload: Uint8Array, seq: number, arrival: Arrival) => void = () => undefined;
   onSegment: (arrival: Arrival) => void = () => undefined;
+  /** Before something is sent again: what it depends on may have been lost as well. */
+  onRetry: () => void = () => undefined;
   onQuote: (quote: Quote, now: number) => void = () => undefined;
   private readonly reserved: ReservedPort;
   private readonly unclaim: () => void;
@@ -173,6 +175,7 @@ export class Flow implements Receiver {
     for (let i = 0; i < tries && this.reset === null && !this.closed; i++) {
       const sentAt = this.hub.now();
       const answer = this.wait(accepts, wait);
+      if (i > 0) this.onRetry();
       this.hub.send(build());
       const arrival = await answer;
       if (arrival !== null) {

@@ -118,13 +118,15 @@ function readObservation(facts: PathFacts, observation: Observation, length: num
       for (const difference of differences(sent, bytes)) {
         const behaviour = behaviourOf(stage, difference, structure, [...observation.sent, ...observation.walked], facts, direction);
         if (behaviour === null) continue;
-        const visible = each((answer) => shows(answer, difference, behaviour));
+        // An option that was taken out, not overwritten, shows in the length: in any quote.
+        const shorter = difference.change === 'removed' && seen(bytes)!.length < seen(sent)!.length;
+        const visible = each((answer) => shows(answer, difference, behaviour) ?? (shorter ? seen(answer.quote)!.length < seen(answer.sent)!.length : null));
         add(behaviour, direction, placed(facts, observation, length, visible, behaviour), 'proved', `${stage}: ${difference.field} ${difference.change}${difference.change === 'changed' ? ` from ${difference.before} to ${difference.after}` : ''}`);
       }
     }
     return;
   }
-  if (arrived === null && direction === 'forward') readQuotes(facts, observation, length, add);
+  if (arrived === null && direction === 'forward' && (!facts.echoServer || facts.echoLost)) readQuotes(facts, observation, length, add);
 }
 
 /** Without an echo server the quotes of the last hops stand for what arrives. */
@@ -174,14 +176,15 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
   }
   const answer = stage('answer');
   if (gone(answer)) {
-    add('drop-data', 'backward', reversed(facts, silentFrom(answer!, undefined, lengthBack(facts, length)), length), 'likely', `${answer!.sent.length} segments of the server's with Multipath TCP options did not arrive`);
+    add('drop-data', 'backward', reversed(facts, silentFrom(answer!, stage('synack'), lengthBack(facts, length)), length), 'likely', `${answer!.sent.length} segments of the server's with Multipath TCP options did not arrive`);
   }
   const hole = stage('hole');
   if (gone(hole) && hole!.arrived !== null && arrivedAny(data) && arrivedAny(stage('pair'))) {
     add('drop-holes', 'forward', silentFrom(hole!, data, length), 'proved', `${hole!.sent.length} segments behind a hole did not arrive; those that filled it did`);
   }
+  const reached = facts.distance !== null && facts.observations.some((one) => one.direction === 'forward' && (one.arrived ?? []).some((bytes) => one.walked.some((sent) => sameMark(sent, bytes, facts.distance!))));
   const farther = facts.arrivalTtl !== null && facts.distance !== null && facts.arrivalTtl > 64 - (facts.distance - 1);
-  if (facts.ackedAt !== null && facts.ackedAt < length && !farther && !(facts.answeredAt !== null && facts.answeredAt < length)) {
+  if (facts.ackedAt !== null && facts.ackedAt < length && !farther && !reached && !(facts.answeredAt !== null && facts.answeredAt < length)) {
     add('proactive-ack', 'forward', { from: facts.ackedAt - 1, to: facts.ackedAt }, 'proved', `data with a TTL of ${facts.ackedAt} is acknowledged, the server is ${length} hops away`);
   } else if (facts.forgedAck === true && !facts.resetOnData) {
     add('proactive-ack', 'forward', { from: length - 1, to: length }, 'likely', 'acknowledgements came that the server has not sent');
@@ -195,11 +198,19 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
       add('reflect-options', 'backward', { from: where.from, to: where.to }, own === null ? 'likely' : 'proved', "the SYN+ACK carries the SYN's own options" + (own === null ? '; the server, or a box before it' : ', the server has not sent them'));
     }
   }
-  if (farther && facts.distance !== null) {
+  if ((farther || reached) && facts.distance !== null) {
     const quoting = lastQuoting(plainSyn, length);
     const next = facts.routers.findIndex((one, i) => i + 1 > quoting && one !== null) + 1;
-    add('rewrite-ttl', 'forward', { from: quoting, to: next > quoting ? next : length }, 'proved', `SYNs arrive with a TTL of ${facts.arrivalTtl}; ${64 - (facts.distance - 1)} was expected`);
+    add('rewrite-ttl', 'forward', { from: quoting, to: next > quoting ? next : length }, 'proved', farther ? `SYNs arrive with a TTL of ${facts.arrivalTtl}; ${64 - (facts.distance - 1)} was expected` : 'packets arrived whose TTL should have ended on the way');
   }
+}
+
+/** Whether what arrived is a packet of a walk, by its mark, whose TTL was too small for it. */
+function sameMark(sent: Uint8Array, arrived: Uint8Array, distance: number): boolean {
+  const own = seen(sent)!;
+  const one = seen(arrived)!;
+  if (own.ttl >= distance || own.seq !== one.seq) return false;
+  return own.version === 4 ? own.identification === one.identification : own.window === one.window;
 }
 
 /** Where packets of a stage stop drawing answers while others still do. */
@@ -207,7 +218,7 @@ function silentFrom(observation: Observation, reference: Observation | undefined
   let from = 0;
   for (const hop of observation.hops ?? []) if (hop.answers.length > 0) from = hop.ttl;
   const next = (reference?.hops ?? []).find((hop) => hop.ttl > from && hop.answers.length > 0);
-  return { from, to: next?.ttl ?? Math.min(length, reference === undefined ? from + 1 : length), shown: next !== undefined };
+  return { from, to: next?.ttl ?? length, shown: next !== undefined };
 }
 
 /** One behaviour may show in several ways: what is part of another is taken out. */
@@ -332,9 +343,7 @@ function shows(answer: SeenAnswer, difference: Difference, behaviour: BehaviourI
   const { field } = difference;
   if (field.startsWith('ip.')) return false;
   if (field.startsWith('mptcp.') || field.startsWith('tcp.option')) {
-    if (quote.options !== null) return false;
-    // A header that got shorter shows even in the shortest quote.
-    return field.startsWith('mptcp.') && difference.change === 'removed' && sent.length - quote.length >= 4 && sent.payloadLength === 0 ? true : null;
+    return quote.options !== null ? false : null;
   }
   if (field === 'payload') {
     const at = firstDifference(difference, sent);

@@ -139,7 +139,12 @@ export class Session {
 
   /** The third ACK. */
   confirm(options: readonly TcpOption[] = [mptcp(this.capableAck())]): void {
-    this.first.acknowledge(options);
+    const { first } = this;
+    first.acknowledge(options);
+    // Until data is acknowledged nobody knows whether the third ACK has arrived.
+    first.onRetry = () => {
+      if (((first.sndUna - first.iss) | 0) <= 1) first.acknowledge(options);
+    };
   }
 
   /** A DSS option for payload on a flow (RFC 8684 §3.3). */

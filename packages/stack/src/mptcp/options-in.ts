@@ -85,6 +85,10 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
       connection.host.mib('MPFastcloseRx');
       receivedFastclose(connection, now);
       return false;
+    case 'join-ack':
+      // Our fourth ACK was lost: every third ACK must be acknowledged, or the peer never leaves PRE_ESTABLISHED (RFC 8684 §3.2).
+      if (!subflow.active) subflow.tcb.ackNow = true;
+      return true;
     case 'tcprst':
       connection.host.mib('MPRstRx');
       subflow.peerResetReason = option.reason;
