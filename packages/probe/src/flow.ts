@@ -175,7 +175,10 @@ export class Flow implements Receiver {
     for (let i = 0; i < tries && this.reset === null && !this.closed; i++) {
       const sentAt = this.hub.now();
       const answer = this.wait(accepts, wait);
-      if (i > 0) this.onRetry();
+      if (i > 0) {
+        this.hub.counters.retries++;
+        this.onRetry();
+      }
       this.hub.send(build());
       const arrival = await answer;
       if (arrival !== null) {

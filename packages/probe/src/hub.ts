@@ -29,8 +29,8 @@ export class Hub {
   readonly labels = new Map<number, string>();
   /** Takes packets that are for nobody else. */
   onStranger: ((bytes: Uint8Array, now: number) => void) | null = null;
-  /** Packets for nobody here, and quotes of packets that were not sent. */
-  readonly counters = { strangers: 0, malformed: 0, foreignQuotes: 0, sent: 0, received: 0 };
+  /** Packets for nobody here, quotes of packets that were not sent, and what had to be sent again. */
+  readonly counters = { strangers: 0, malformed: 0, foreignQuotes: 0, sent: 0, received: 0, retries: 0 };
   private readonly receivers = new Map<string, Receiver>();
   private readonly byLocalPort = new Map<number, Receiver>();
   private readonly walkers = new Map<string, Receiver>();

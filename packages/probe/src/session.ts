@@ -74,6 +74,8 @@ export class Session {
   mapped = 0;
   unmapped = 0;
   dataFin = false;
+  /** Octets that HTTP responses have promised so far. */
+  promised = 0;
   /** Send DATA_ACKs. */
   acknowledges = true;
   private readonly pieces: { from: number; to: number }[] = [];
@@ -238,7 +240,8 @@ export class Session {
       const dss = mptcpOption(arrival.packet, 'dss');
       if (dss === undefined) return;
       const position = this.ackedPosition(dss);
-      if (position !== null) {
+      // What was never sent cannot be acknowledged: such a number belongs to another key's sequence space.
+      if (position !== null && position >= 0 && position <= this.sent + 1) {
         this.dataAcked = Math.max(this.dataAcked, position);
         this.ackWidths.push((dss.flags & DSS_FLAG.dataAck64) !== 0 ? 8 : 4);
       }
@@ -249,6 +252,7 @@ export class Session {
       }
     };
     flow.onData = (payload, seq, arrival) => {
+      this.promised += promise(payload);
       const dss = mptcpOption(arrival.packet, 'dss');
       if (dss !== undefined && dss.dsn !== null) map = { ssn: (flow.irs + dss.ssn) >>> 0, position: this.positionOf(dss), length: dss.dataLength };
       const offset = map === null ? -1 : (seq - map.ssn) | 0;
@@ -279,6 +283,15 @@ export class Session {
     }
     if (this.pieces.length > 64) this.pieces.splice(0, this.pieces.length, ...this.pieces.filter((piece) => piece.to > this.received));
   }
+}
+
+/** Length of an HTTP response that begins in a segment, by its own account; 0 when none does. */
+function promise(payload: Uint8Array): number {
+  if (payload[0] !== 0x48 || payload[1] !== 0x54) return 0;
+  const text = String.fromCharCode(...payload.subarray(0, 2048));
+  const end = text.indexOf('\r\n\r\n');
+  const length = /^HTTP\/1\.[01] [\s\S]*?\r\ncontent-length: *(\d{1,7})\r\n/i.exec(text);
+  return end < 0 || length === null ? 0 : end + 4 + Number(length[1]);
 }
 
 /** A join as far as its SYN+ACK. */

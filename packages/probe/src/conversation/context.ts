@@ -46,6 +46,10 @@ export interface Step {
   run(context: StepContext): Promise<StepResult>;
 }
 
+/** Larger responses are not waited for to their end, nor is the rest of one for longer than this, microseconds. */
+const MOST_AWAITED = 65_536;
+const REST = 3_000_000;
+
 export class StepFailure extends Error {}
 
 export function targetOf({ address, port, version, label }: StepContext): SessionTarget {
@@ -92,6 +96,7 @@ export async function reaction(context: StepContext, session: Session, flow: Flo
   const answered = (): boolean => session.mapped + session.unmapped > before;
   await until(context.hub, context.silence, () => answered() || flow.reset !== null);
   // What belongs to the answer may come a little behind it.
+  if (answered() && session.promised <= MOST_AWAITED) await until(context.hub, REST, () => session.mapped + session.unmapped >= session.promised || flow.reset !== null);
   const quiet = Math.max(12_000, Math.min(flow.rtt, 100_000));
   for (let last = -1; last !== session.mapped + session.unmapped; ) {
     last = session.mapped + session.unmapped;

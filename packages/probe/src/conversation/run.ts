@@ -59,7 +59,11 @@ export interface Conversation {
 
 const AT_ONCE = 16;
 const SILENCE = 500_000;
-const RUNS = 3;
+/** Runs of a step that saw something new, and how many of them must agree: more where packets get lost. */
+const RUNS = 8;
+const AGREE = 2;
+const AGREE_LOSSY = 5;
+const LOSSY = 0.02;
 const ENCODER = new TextEncoder();
 
 /** The request of the published experiment, for a host. */
@@ -130,9 +134,12 @@ export async function converse(hub: Hub, options: ConversationOptions): Promise<
   return conversation;
 }
 
-/** Runs a step; again when it saw what nobody is known to do, because that may be loss. What is seen twice counts. */
+/**
+ * Runs a step; again when it saw what nobody is known to do, because that may be loss: an answer that is sent once can be
+ * lost, an answer that was seen was sent. So one run that fits counts, and a deviation only when it comes again and again.
+ */
 async function steady(step: Step, context: StepContext, tables: readonly KnownTable[]): Promise<{ result: StepResult; runs: number }> {
-  const seen: StepResult[] = [];
+  const seen = new Map<string, { result: StepResult; count: number }>();
   for (let i = 0; i < RUNS; i++) {
     let result: StepResult;
     try {
@@ -141,15 +148,16 @@ async function steady(step: Step, context: StepContext, tables: readonly KnownTa
       if (!(error instanceof StepFailure)) throw error;
       result = { outcome: 'not-run', details: [error.message] };
     }
-    seen.push(result);
     const { judgement } = judge(step.id, context.version, result.outcome, tables);
     if (judgement !== 'new deviation' && result.outcome !== 'not-run') return { result, runs: i + 1 };
-    const twin = seen.slice(0, -1).find((one) => one.outcome === result.outcome && one.outcome !== 'not-run');
-    if (twin !== undefined) return { result, runs: i + 1 };
+    const entry = seen.get(result.outcome) ?? { result, count: 0 };
+    entry.count++;
+    seen.set(result.outcome, entry);
+    const { retries, sent } = context.hub.counters;
+    if (entry.count >= (retries > LOSSY * sent ? AGREE_LOSSY : AGREE)) return { result: entry.result, runs: i + 1 };
   }
-  const last = seen.at(-1)!;
-  if (seen.every((one) => one.outcome === last.outcome)) return { result: last, runs: seen.length };
-  return { result: { outcome: 'unsteady', details: seen.map((one) => `${one.outcome}${one.details.length > 0 ? ` (${one.details.join('; ')})` : ''}`) }, runs: seen.length };
+  const all = [...seen.values()].map(({ result, count }) => `${count} × ${result.outcome}${result.details.length > 0 ? ` (${result.details.join('; ')})` : ''}`);
+  return { result: { outcome: 'unsteady', details: all }, runs: RUNS };
 }
 
 function kindOf(outcome: string, version: VersionNumber): ServerKind {

@@ -238,8 +238,10 @@ function fastclose(id: string, title: string, flags: number, right: boolean): St
     const option = mptcp({ subtype: 'fastclose', reserved: 0, receiverKey: u64(key) });
     const flow = session.first;
     const both = (): boolean => (flow.reset !== null || (flags & FLAG.rst) !== 0) && join.flow.reset !== null;
-    for (let i = 0; i < 3 && !both(); i++) {
+    for (let i = 0; i < (right ? 5 : 3) && !both(); i++) {
       flow.hub.send(flow.build({ flags, options: [option] }));
+      // Resets are sent once and may be lost: whoever is gone answers an ACK by another.
+      if (i > 0) for (const one of [flow, join.flow]) if (one.reset === null && right && !(one === flow && (flags & FLAG.rst) !== 0)) one.acknowledge();
       await until(context.hub, right ? Math.max(200_000, 3 * flow.rtt) : 100_000, both);
     }
     const parts: string[] = [];
