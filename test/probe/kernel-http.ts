@@ -14,7 +14,7 @@ const serve = (socket: Socket): void => {
     text += chunk.toString('latin1');
     if (text.startsWith('CLOSE')) {
       // What comes from now on stays unread in the kernel: closing then resets (RFC 1122 §4.2.2.13).
-      socket.pause();
+      (socket as unknown as { _handle: { readStop(): void } })._handle.readStop();
       text = '';
       setTimeout(() => socket.destroy(), 150);
       return;

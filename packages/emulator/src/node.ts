@@ -34,10 +34,10 @@ export class EmulatedHost {
     this.sinks[through.id] = sink;
   }
 
-  /** A packet arrives on an interface. */
-  receive(through: Interface, packet: Uint8Array, now: number): void {
+  /** A packet arrives on an interface. `checksumValid`: somebody vouches for its transport checksum. */
+  receive(through: Interface, packet: Uint8Array, now: number, checksumValid = false): void {
     if (!through.up) return;
-    this.host.handlePacket(through, new DataView(packet.buffer, packet.byteOffset, packet.byteLength), packet, 0, packet.length, false, now);
+    this.host.handlePacket(through, new DataView(packet.buffer, packet.byteOffset, packet.byteLength), packet, 0, packet.length, checksumValid, now);
     this.pump();
   }
 

@@ -45,6 +45,8 @@ const FILTER: readonly (readonly [number, number, number, number])[] = [
 ];
 
 export class RawPort {
+  /** A packet socket sees packets of the same machine before their checksum is filled in. */
+  readonly checksumsUnknown = true;
   /** Packets the kernel refused, by errno name. */
   readonly sendErrors = new Map<string, number>();
   private readonly tap: PacketTap;

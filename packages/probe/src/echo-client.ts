@@ -14,6 +14,9 @@ const PATIENCE = 4_000_000;
 /** After this long an answer is asked for again on the same connection: boxes may have damaged the question. */
 const ASK_AGAIN = 1_200_000;
 const MAX_ANSWER = 2 << 20;
+/** Most servers are none: they get less time. */
+const PRESENT_TRIES = 3;
+const PRESENT_PATIENCE = 1_500_000;
 
 type Answered = Extract<EchoResponse, { ok: true }>;
 
@@ -39,7 +42,7 @@ export class EchoClient {
   /** Whether an echo server answers there. */
   async present(): Promise<boolean> {
     try {
-      await this.ask({ op: 'flows', since: Number.MAX_SAFE_INTEGER }, 2);
+      await this.ask({ op: 'flows', since: Number.MAX_SAFE_INTEGER }, PRESENT_TRIES, PRESENT_PATIENCE);
       return true;
     } catch {
       return false;
@@ -47,10 +50,10 @@ export class EchoClient {
   }
 
   /** Throws {@link ProbeError} `NO_ECHO_SERVER` when nothing undamaged comes back. */
-  async ask(request: EchoRequest, tries: number = TRIES): Promise<Answered> {
+  async ask(request: EchoRequest, tries: number = TRIES, patience: number = PATIENCE): Promise<Answered> {
     const limit = request.op === 'walk' || request.op === 'distance' ? Math.min(tries, 2) : tries;
     for (let i = 0; i < limit; i++) {
-      const response = await this.once(request);
+      const response = await this.once(request, patience);
       if (response === null) continue;
       if (!response.ok) throw new ProbeError('NO_ECHO_SERVER', `the echo server refused ${request.op}: ${response.message}`);
       return response;
@@ -70,7 +73,7 @@ export class EchoClient {
     return out;
   }
 
-  private async once(request: EchoRequest): Promise<EchoResponse | null> {
+  private async once(request: EchoRequest, patience: number): Promise<EchoResponse | null> {
     const { host } = this;
     const reserved = this.hub.port.reserve(this.source);
     const pieces: Uint8Array[] = [];
@@ -97,7 +100,7 @@ export class EchoClient {
     const walking = request.op === 'walk' || request.op === 'distance';
     let asked = 1;
     let looked = -1;
-    await until(this.hub, walking ? 2 * PATIENCE : PATIENCE, () => {
+    await until(this.hub, walking ? 2 * patience : patience, () => {
       if (size !== looked) {
         looked = size;
         response = decodeFrame(joined(pieces)) as EchoResponse | null;

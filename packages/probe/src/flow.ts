@@ -308,25 +308,42 @@ export class Flow implements Receiver {
 /** Answers for a flow that has ended: with resets, a few. It keeps only the endpoints, scans end thousands of flows a second. */
 class Refusing implements Receiver {
   private readonly hub: Hub;
-  private readonly local: IpAddress;
-  private readonly localPort: number;
   private refused = 0;
 
   constructor(flow: Flow) {
     this.hub = flow.hub;
-    this.local = flow.local;
-    this.localPort = flow.localPort;
   }
 
-  segment({ tcp, ip }: TcpPacket): void {
-    if ((tcp.flags & FLAG.rst) !== 0 || this.refused++ >= MAX_REFUSED || (tcp.flags & FLAG.ack) === 0) return;
-    const header = { sourcePort: this.localPort, destinationPort: tcp.sourcePort, seq: tcp.ack, ack: 0, headerLength: 20, reserved: 0, flags: FLAG.rst, window: 0, checksum: 0, urgent: 0, options: [] };
-    this.hub.send(buildPacket(ipHeader(this.local, ip.source, PROTOCOL.tcp), { tcp: header }));
+  segment(packet: TcpPacket): void {
+    const { flags, ack } = packet.tcp;
+    if ((flags & FLAG.rst) !== 0 || this.refused++ >= MAX_REFUSED || (flags & FLAG.ack) === 0) return;
+    this.hub.send(refusal(packet, ack, null));
   }
 
   quote(): void {
     // Nothing of it matters any more.
   }
+}
+
+/** A reset in answer to a segment (RFC 9293 §3.10.7.1). `ack` null: without an acknowledgement. */
+export function refusal({ tcp, ip }: TcpPacket, seq: number, ack: number | null): Uint8Array {
+  const header = {
+    sourcePort: tcp.destinationPort,
+    destinationPort: tcp.sourcePort,
+    seq: seq >>> 0,
+    ack: (ack ?? 0) >>> 0,
+    headerLength: 20,
+    reserved: 0,
+    flags: ack === null ? FLAG.rst : FLAG.rst | FLAG.ack,
+    window: 0,
+    checksum: 0,
+    urgent: 0,
+    options: [],
+  };
+  const reply = ipHeader(ip.destination, ip.source, PROTOCOL.tcp);
+  // Told from the kernel's own by its number.
+  if (reply.version === 4) reply.identification = 1;
+  return buildPacket(reply, { tcp: header });
 }
 
 /** The Multipath TCP option of a subtype in a packet, or undefined. */

@@ -21,6 +21,7 @@ export type PacketLog = (direction: 'out' | 'in', bytes: Uint8Array, now: number
 const MARKS = 65_536;
 /** How long the endpoints of a flow that has ended stay ours, microseconds. */
 const LINGER = 4_000_000;
+const QUIET = 250_000;
 
 export class Hub {
   readonly port: ProbePort;
@@ -108,6 +109,15 @@ export class Hub {
     let over = 0;
     while (over < this.lingering.length && this.lingering[over]!.until <= now) this.lingering[over++]!.release();
     if (over > 0) this.lingering.splice(0, over);
+  }
+
+  /** Waits until nothing comes any more: what is late must find us, not the system's TCP. */
+  async settle(longest = 1_500_000): Promise<void> {
+    const end = this.port.now() + longest;
+    for (let last = -1; last !== this.counters.received && this.port.now() < end; ) {
+      last = this.counters.received;
+      await this.sleep(QUIET);
+    }
   }
 
   /** Gives back what lingers; the port itself is the caller's. */

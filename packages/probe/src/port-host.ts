@@ -41,7 +41,7 @@ export class PortHost {
 
   /** A packet for this host. */
   receive(bytes: Uint8Array): void {
-    this.node.receive(this.through, bytes, this.hub.now());
+    this.node.receive(this.through, bytes, this.hub.now(), this.hub.port.checksumsUnknown === true);
   }
 
   /** Sends what an application call has made ready. */

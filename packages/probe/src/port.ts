@@ -8,6 +8,8 @@ export interface ReservedPort {
 }
 
 export interface ProbePort {
+  /** Packets may come before their checksum was filled in (from a neighbour on the same machine): it says nothing. */
+  readonly checksumsUnknown?: boolean;
   /** Microseconds from any fixed start. */
   now(): number;
   /** A fresh random number, 0 to 2^32 - 1. */

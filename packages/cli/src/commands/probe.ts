@@ -145,6 +145,7 @@ async function probe(text: string, flags: Flags): Promise<void> {
     if (silent) process.exitCode = 1;
   } finally {
     clearTimeout(timer);
+    await session.hub.settle();
     session.close();
   }
 }

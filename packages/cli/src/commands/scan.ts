@@ -83,6 +83,7 @@ async function scan(file: string, flags: Flags): Promise<void> {
     const targets = readTargets(file, { owned, block, port, done, onSkipped: (name, why) => report(skipped(name, why)) });
     await new Scanner(session.hub, options).scan(targets, report);
   } finally {
+    await session.hub.settle();
     session.close();
     if (flags.output !== undefined) closeSync(out);
   }

@@ -2,7 +2,7 @@
 import { FLAG, formatAddress } from '@subflow/wire';
 import type { AddAddr, IpAddress } from '@subflow/wire';
 import { addAddressHmac } from '@subflow/stack';
-import { mptcp, mptcpOption } from '../flow.ts';
+import { mptcp, mptcpOption, refusal } from '../flow.ts';
 import { u64 } from '../session.ts';
 import { until } from '../walk.ts';
 import { established, exchange, exchangeWith, joined, joinOutcome, opened, resetText } from './context.ts';
@@ -204,29 +204,34 @@ function announcement(id: string, title: string, form: { hmac: 'right' | 'wrong'
   );
 }
 
-/** An address and port of ours at which the server may knock; it is refused. */
+/** An address and port of ours at which the server may knock; it is refused, so that it does not knock again. */
 class Listening {
   readonly address: IpAddress;
   readonly port: number;
   asked = false;
+  private readonly hub: StepContext['hub'];
   private readonly release: () => void;
 
   /** Without a port the server knocks at the port of the first subflow. */
-  constructor(context: StepContext, address: IpAddress, initial: number | null) {
-    const reserved = context.hub.port.reserve(address);
+  constructor({ hub }: StepContext, address: IpAddress, initial: number | null) {
+    const reserved = hub.port.reserve(address);
     this.address = address;
     this.port = reserved.port;
-    const unclaim = context.hub.expect(initial ?? reserved.port, (packet) => {
-      if ((packet.tcp.flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && mptcpOption(packet, 'join-syn') !== undefined) this.asked = true;
+    const unclaim = hub.expect(initial ?? reserved.port, (packet) => {
+      const { tcp } = packet;
+      if ((tcp.flags & (FLAG.syn | FLAG.ack)) !== FLAG.syn) return;
+      if (mptcpOption(packet, 'join-syn') !== undefined) this.asked = true;
+      hub.send(refusal(packet, 0, tcp.seq + 1));
     });
     this.release = () => {
       unclaim();
       reserved.release();
     };
+    this.hub = hub;
   }
 
   close(): void {
-    this.release();
+    this.hub.linger(this.release);
   }
 }
 
