@@ -33,7 +33,19 @@ if (process.argv[2] === 'scan') {
     done++;
   });
   for (let i = 0; i < TARGETS; i++) {
-    const tcp = { sourcePort: 40_000, destinationPort: 80, seq: i, ack: 0, headerLength: 20, reserved: 0, flags: FLAG.syn, window: 65_535, checksum: 0, urgent: 0, options: [] };
+    const tcp = {
+      sourcePort: 40_000,
+      destinationPort: 80,
+      seq: i,
+      ack: 0,
+      headerLength: 20,
+      reserved: 0,
+      flags: FLAG.syn,
+      window: 65_535,
+      checksum: 0,
+      urgent: 0,
+      options: [],
+    };
     farm.port.send(buildPacket(ipHeader(source, addressOf(i), PROTOCOL.tcp), { tcp }));
     if (i % 2_000 === 0) agenda.runUntil(agenda.now + DELAY * 2);
   }
@@ -41,4 +53,6 @@ if (process.argv[2] === 'scan') {
   done = TARGETS;
 }
 const seconds = (performance.now() - started) / 1000;
-process.stdout.write(JSON.stringify({ perSecond: done / seconds, megabytes: process.resourceUsage().maxRSS / 1024, wrong, open: process.argv[2] === 'scan' ? farm.open.size : 0 }));
+process.stdout.write(
+  JSON.stringify({ perSecond: done / seconds, megabytes: process.resourceUsage().maxRSS / 1024, wrong, open: process.argv[2] === 'scan' ? farm.open.size : 0 }),
+);

@@ -22,7 +22,11 @@ interface Report {
     resembles: { name: string; agrees: number; of: number } | null;
     steps: { id: string; outcome: string; details: string[]; judgement: string; known: { name: string; agrees: boolean }[] }[];
   } | null;
-  path: { distance: number; findings: unknown[]; walks: { stage: string; hops: { ttl: number; routers: { address: string; quoted: number; differences: unknown[] }[] }[] }[] } | null;
+  path: {
+    distance: number;
+    findings: unknown[];
+    walks: { stage: string; hops: { ttl: number; routers: { address: string; quoted: number; differences: unknown[] }[] }[] }[];
+  } | null;
 }
 
 /** Rows of the table, by the step that shows them. */
@@ -170,7 +174,8 @@ describeSystem('the prober and the kernel', () => {
 
   it('echoes and joins an announced address without a port, from a second address of ours', { timeout: 60_000 }, async () => {
     world.client.ip('address', 'add', '203.0.113.9/32', 'dev', 'lo');
-    for (const router of world.routers) router.ip('route', 'add', '203.0.113.9/32', 'via', router === world.routers[0] ? '192.0.2.1' : `192.0.2.${4 * world.routers.indexOf(router) + 1}`);
+    for (const router of world.routers)
+      router.ip('route', 'add', '203.0.113.9/32', 'via', router === world.routers[0] ? '192.0.2.1' : `192.0.2.${4 * world.routers.indexOf(router) + 1}`);
     world.server.ip('route', 'add', '203.0.113.9/32', 'via', '192.0.2.13');
     const report = await probe(target, '--no-path', '--second', '203.0.113.9', '--steps', 'add-addr,join,join-backup');
     expect(outcomes(report).get('add-addr')).toBe('echo+joins');
@@ -204,7 +209,9 @@ describeSystem('the prober and the kernel', () => {
   it('works as nobody with CAP_NET_RAW alone, the kernel resets nothing, nothing is left behind', { timeout: 120_000 }, async () => {
     const wire = join(directory, 'wire.pcap');
     const own = join('/tmp', `subflow-own-${process.pid}.pcapng`);
-    const tcpdump = spawn('ip', ['netns', 'exec', world.routers[0]!.name, 'tcpdump', '-i', 'l0', '-B', '65536', '-w', wire, '-U', '-Z', 'root', 'tcp'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const tcpdump = spawn('ip', ['netns', 'exec', world.routers[0]!.name, 'tcpdump', '-i', 'l0', '-B', '65536', '-w', wire, '-U', '-Z', 'root', 'tcp'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     await new Promise((resolve) => tcpdump.stderr.once('data', resolve));
     try {
       // Seen through a mount of its own: nobody may not read into root's directories.
@@ -221,13 +228,28 @@ describeSystem('the prober and the kernel', () => {
       await new Promise((resolve) => tcpdump.once('exit', resolve));
     }
     const resets = (file: string): string[] =>
-      command('tshark', ['-r', file, '-Y', `tcp.flags.reset == 1 && ip.src == ${world.clientAddress}`, '-T', 'fields', '-e', 'tcp.srcport', '-e', 'tcp.seq_raw'])
+      command('tshark', [
+        '-r',
+        file,
+        '-Y',
+        `tcp.flags.reset == 1 && ip.src == ${world.clientAddress}`,
+        '-T',
+        'fields',
+        '-e',
+        'tcp.srcport',
+        '-e',
+        'tcp.seq_raw',
+      ])
         .trim()
         .split('\n')
         .filter((line) => line !== '')
         .sort();
     const ours = resets(own);
-    const ports = new Set(command('tshark', ['-r', own, '-Y', `ip.src == ${world.clientAddress} && tcp`, '-T', 'fields', '-e', 'tcp.srcport']).trim().split('\n'));
+    const ports = new Set(
+      command('tshark', ['-r', own, '-Y', `ip.src == ${world.clientAddress} && tcp`, '-T', 'fields', '-e', 'tcp.srcport'])
+        .trim()
+        .split('\n'),
+    );
     rmSync(own, { force: true });
     expect(ours.length).toBeGreaterThan(50);
     // Every reset on the wire is one that the prober has sent itself.
@@ -248,8 +270,18 @@ describeSystem('the prober and the kernel', () => {
     const report = await probe(target, '--no-path', '--firewall', '--steps', 'data,join');
     expect([...outcomes(report).values()]).toEqual(['v1', 'mptcp', 'joined+data']);
     expect(world.client.run('nft', 'list', 'ruleset').trim()).toBe('');
-    const killed = world.start(world.client, process.execPath, [CLI, 'probe', target, '--firewall', '--patient', '--steps', 'bad-checksum-then-silence', '--no-path']);
-    for (let i = 0; i < 100 && !world.client.run('nft', 'list', 'ruleset').includes('subflow_probe_'); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    const killed = world.start(world.client, process.execPath, [
+      CLI,
+      'probe',
+      target,
+      '--firewall',
+      '--patient',
+      '--steps',
+      'bad-checksum-then-silence',
+      '--no-path',
+    ]);
+    for (let i = 0; i < 100 && !world.client.run('nft', 'list', 'ruleset').includes('subflow_probe_'); i++)
+      await new Promise((resolve) => setTimeout(resolve, 50));
     expect(world.client.run('nft', 'list', 'ruleset')).toContain('subflow_probe_');
     killed.kill('SIGKILL');
     // ip netns exec has replaced itself by node: the signal reached it.

@@ -1,16 +1,5 @@
 /** Routers of an emulated path: they count TTL down, and say so by ICMP as real ones do, well or badly. */
-import {
-  buildPacket,
-  ICMP,
-  ICMPV6,
-  ipHeader,
-  isMalformed,
-  mplsExtension,
-  parsePacketValue,
-  PROTOCOL,
-  updateChecksum,
-  withExtensions,
-} from '@subflow/wire';
+import { buildPacket, ICMP, ICMPV6, ipHeader, isMalformed, mplsExtension, parsePacketValue, PROTOCOL, updateChecksum, withExtensions } from '@subflow/wire';
 import type { IcmpError, MplsLabel } from '@subflow/wire';
 
 /** What a router does besides forwarding. */

@@ -148,7 +148,10 @@ function optionDifferences(before: readonly TcpOption[], after: readonly TcpOpti
   }
   for (const one of left) out.push({ field: one.name, change: 'added', before: '', after: one.text });
   const common = (list: { name: string }[], others: { name: string }[]): string =>
-    list.filter((one) => others.some((other) => other.name === one.name)).map((one) => one.name).join(' ');
+    list
+      .filter((one) => others.some((other) => other.name === one.name))
+      .map((one) => one.name)
+      .join(' ');
   if (common(a, b) !== common(b, a)) out.push({ field: 'tcp.options.order', change: 'changed', before: common(a, b), after: common(b, a) });
   return out;
 }
@@ -184,7 +187,10 @@ export function optionText(option: TcpOption): string {
 function mptcpText(option: MptcpOption): string {
   return Object.entries(option)
     .filter(([key, value]) => key !== 'subtype' && value !== null)
-    .map(([key, value]) => `${key}=${value instanceof Uint8Array ? hex(value) : typeof value === 'object' && 'high' in value ? key64(value as { high: number; low: number }) : value}`)
+    .map(
+      ([key, value]) =>
+        `${key}=${value instanceof Uint8Array ? hex(value) : typeof value === 'object' && 'high' in value ? key64(value as { high: number; low: number }) : value}`,
+    )
     .join(' ');
 }
 
@@ -200,7 +206,7 @@ export function mptcpHex(bytes: Uint8Array): string[] {
   const out: string[] = [];
   const start = packet.ip.headerLength + 20;
   const end = packet.ip.headerLength + packet.tcp.headerLength;
-  for (let at = start; at < end; ) {
+  for (let at = start; at < end;) {
     const kind = view.getUint8(at);
     if (kind === 0) break;
     if (kind === 1) {

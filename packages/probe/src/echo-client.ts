@@ -64,7 +64,7 @@ export class EchoClient {
   /** Every packet of a flow as the server has it. */
   async packets(flow: number): Promise<EchoPacket[]> {
     const out: EchoPacket[] = [];
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const answer = await this.ask({ op: 'packets', flow, from: out.length });
       if (!('packets' in answer)) break;
       out.push(...answer.packets);
@@ -80,7 +80,10 @@ export class EchoClient {
     let size = 0;
     let ended = false;
     let response: EchoResponse | null = null;
-    const connection: Connection = host.host.connect({ remote: this.target, port: this.port, local: this.source, localPort: reserved.port, multipath: false }, host.now());
+    const connection: Connection = host.host.connect(
+      { remote: this.target, port: this.port, local: this.source, localPort: reserved.port, multipath: false },
+      host.now(),
+    );
     const frame = encodeFrame(request);
     connection.write(frame.slice(), host.now());
     const collect = (): void => {

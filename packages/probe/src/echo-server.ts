@@ -5,7 +5,7 @@
  */
 import { buildPacket, formatAddress, formatEndpoint, isMalformed, parsePacketValue, parseTcpOptions, sameAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
-import { MODE } from '@subflow/stack';
+import { MODE, noPathManager } from '@subflow/stack';
 import type { Connection, MptcpConfig } from '@subflow/stack';
 import { hex, mptcpHex } from './compare.ts';
 import { decodeFrame, encodeFrame, unhex } from './echo-protocol.ts';
@@ -68,7 +68,8 @@ export class EchoServer {
     this.reserved = options.addresses.map((address) => hub.port.reserve(address, options.port));
     this.host = new PortHost(hub, {
       addresses: options.addresses,
-      mptcp: { acceptVersions: [1, 0], ...options.mptcp },
+      // It opens no subflows itself: they would come from ports that are not ours.
+      mptcp: { acceptVersions: [1, 0], pathManager: noPathManager, ...options.mptcp },
       onSend: (packet) => this.record('out', packet),
     });
     this.host.host.listen({ port: options.port });
@@ -190,7 +191,9 @@ export class EchoServer {
         const flows = [...this.byId.values()].filter((one) => one.id > request.since && sameAddress(one.remote, asker));
         return {
           ok: true,
-          flows: flows.slice(-200).map((one) => ({ id: one.id, remote: formatAddress(one.remote), remotePort: one.remotePort, irs: one.irs, packets: one.packets.length })),
+          flows: flows
+            .slice(-200)
+            .map((one) => ({ id: one.id, remote: formatAddress(one.remote), remotePort: one.remotePort, irs: one.irs, packets: one.packets.length })),
           serial: this.serial,
           you: formatAddress(asker),
           server: formatAddress(flows.at(-1)?.local ?? new Uint8Array(4)),
@@ -216,7 +219,14 @@ export class EchoServer {
           const result = await walk(this.hub, () => packets, { hops: Math.min(MAX_HOPS, Math.max(0, Number(request.hops) || 0)) });
           const hops: EchoHop[] = result.hops.map(({ ttl, answers }) => ({
             ttl,
-            answers: answers.map(({ from, rtt, sent, quote }) => ({ from: formatAddress(from), rtt, sent: hex(sent), quote: hex(quote.bytes), type: quote.type, code: quote.code })),
+            answers: answers.map(({ from, rtt, sent, quote }) => ({
+              from: formatAddress(from),
+              rtt,
+              sent: hex(sent),
+              quote: hex(quote.bytes),
+              type: quote.type,
+              code: quote.code,
+            })),
           }));
           return { ok: true, hops, sent: packets.map(hex) };
         } finally {

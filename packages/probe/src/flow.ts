@@ -284,7 +284,7 @@ export class Flow implements Receiver {
       const kept = this.held.get(tcp.seq);
       if (kept === undefined || kept.payload.length < payload.length) this.held.set(tcp.seq, { payload, arrival });
     }
-    for (let moved = true; moved; ) {
+    for (let moved = true; moved;) {
       moved = false;
       for (const [seq, piece] of this.held) {
         const skip = (this.rcvNxt - seq) | 0;

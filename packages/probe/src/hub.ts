@@ -114,7 +114,7 @@ export class Hub {
   /** Waits until nothing comes any more: what is late must find us, not the system's TCP. */
   async settle(longest = 1_500_000): Promise<void> {
     const end = this.port.now() + longest;
-    for (let last = -1; last !== this.counters.received && this.port.now() < end; ) {
+    for (let last = -1; last !== this.counters.received && this.port.now() < end;) {
       last = this.counters.received;
       await this.sleep(QUIET);
     }
@@ -199,11 +199,7 @@ export class Hub {
       const key = `${quote.sourcePort}<${formatEndpoint(quote.destination, quote.destinationPort)}`;
       const marked = quote.version === 4 ? this.byMark.get(quote.identification) : undefined;
       const receiver =
-        this.walkers.get(key) ??
-        marked ??
-        this.walkersByPort.get(quote.sourcePort) ??
-        this.receivers.get(key) ??
-        this.byLocalPort.get(quote.sourcePort);
+        this.walkers.get(key) ?? marked ?? this.walkersByPort.get(quote.sourcePort) ?? this.receivers.get(key) ?? this.byLocalPort.get(quote.sourcePort);
       if (receiver === undefined) {
         this.counters.foreignQuotes++;
         this.onStranger?.(bytes, now);

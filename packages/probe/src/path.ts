@@ -252,7 +252,11 @@ class PathRun {
     const options = this.synOptions();
     const build = (): Uint8Array => flow.build({ ...spec, flags: synFlags, seq: flow.iss, options });
     const stage = await this.walked('plain-syn', flow, [build], length - 1);
-    const answer = await flow.ask(() => this.copy(stage.sent, build()), ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0, { tries: COPIES });
+    const answer = await flow.ask(
+      () => this.copy(stage.sent, build()),
+      ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0,
+      { tries: COPIES },
+    );
     this.facts.answers.plain = answer === null ? 'nothing' : (answer.packet.tcp.flags & FLAG.syn) !== 0 ? 'syn-ack' : 'reset';
     if (flow.reset !== null) this.facts.answers.plain = 'reset';
     flow.timestamps = answer !== null && answer.packet.tcp.options.some((one) => one.kind === 'timestamps');
@@ -271,7 +275,11 @@ class PathRun {
     const spec = { flags: FLAG.syn | FLAG.ece | FLAG.cwr, seq: flow.iss, options: list, trafficClass: DSCP | ECT0, window: mark('syn') };
     const stage = await this.walked('syn', flow, [() => flow.build(spec)], length - 1);
     const sent: Uint8Array[] = [];
-    const answer = await flow.ask(() => this.copy(sent, flow.build(spec)), ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0, { tries: COPIES });
+    const answer = await flow.ask(
+      () => this.copy(sent, flow.build(spec)),
+      ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0,
+      { tries: COPIES },
+    );
     stage.sent.push(...sent);
     facts.answers.multipath = answer === null ? (flow.reset === null ? 'nothing' : 'reset') : 'syn-ack';
     if (answer === null) return session;
@@ -305,7 +313,11 @@ class PathRun {
   private async answers(ttl: number, tries: number): Promise<boolean> {
     const flow = new Flow(this.hub, this.options.target, this.options.port);
     const options = this.synOptions();
-    const answer = await flow.ask(() => flow.build({ flags: FLAG.syn, seq: flow.iss, options, ttl }), ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0, { tries, wait: 150_000 });
+    const answer = await flow.ask(
+      () => flow.build({ flags: FLAG.syn, seq: flow.iss, options, ttl }),
+      ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0,
+      { tries, wait: 150_000 },
+    );
     flow.close();
     return answer !== null;
   }
@@ -315,7 +327,11 @@ class PathRun {
     for (let ttl = 1; ttl <= length; ttl++) {
       const session = new Session(hub, { address: options.target, port: options.port, version: this.version });
       const flow = new Flow(hub, options.target, options.port);
-      await flow.ask(() => flow.build({ flags: FLAG.syn, seq: flow.iss, options: [...this.synOptions(), mptcp(session.capableSyn())], ttl }), () => false, { tries: 2, wait: 150_000 });
+      await flow.ask(
+        () => flow.build({ flags: FLAG.syn, seq: flow.iss, options: [...this.synOptions(), mptcp(session.capableSyn())], ttl }),
+        () => false,
+        { tries: 2, wait: 150_000 },
+      );
       const reset = flow.reset !== null;
       flow.close();
       if (reset) return ttl;
@@ -345,7 +361,9 @@ class PathRun {
     // Plain data first, for comparison: only hops see it.
     const behind = { ...spec, window: mark('plain-data') };
     await this.walked('plain-data', flow, [() => flow.build({ ...behind, payload: request })], length - 1);
-    const stage = await this.walked('data', flow, [() => flow.build({ ...spec, payload: request, options: [option()] })], length - 1, { stop: () => flow.reset !== null });
+    const stage = await this.walked('data', flow, [() => flow.build({ ...spec, payload: request, options: [option()] })], length - 1, {
+      stop: () => flow.reset !== null,
+    });
     if (flow.reset === null && ((flow.sndUna - start) | 0) >= request.length) facts.ackedAt = await this.ackPoint(length);
     if (flow.reset === null) {
       session.sent = request.length;
@@ -354,12 +372,21 @@ class PathRun {
       const end = flow.sndNxt;
       const already = ((flow.sndUna - end) | 0) >= 0;
       if (already) for (let i = 0; i < 3; i++) hub.send(this.copy(copies, flow.build({ ...spec, payload: request, options: [option()] })));
-      else await flow.ask(() => this.copy(copies, flow.build({ ...spec, payload: request, options: [option()] })), ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0, { tries: COPIES });
+      else
+        await flow.ask(
+          () => this.copy(copies, flow.build({ ...spec, payload: request, options: [option()] })),
+          ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0,
+          { tries: COPIES },
+        );
       stage.sent.push(...copies);
       const acked = ((flow.sndUna - end) | 0) >= 0;
       if (!acked && flow.reset === null) {
         // The option may be what is in the way: without it the rest can go on.
-        await flow.ask(() => this.copy(this.unmarked, flow.build({ ...spec, window: UNMARKED, payload: request })), ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0, { tries: COPIES });
+        await flow.ask(
+          () => this.copy(this.unmarked, flow.build({ ...spec, window: UNMARKED, payload: request })),
+          ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0,
+          { tries: COPIES },
+        );
       }
     }
     if (flow.reset !== null) {
@@ -391,11 +418,17 @@ class PathRun {
       await hub.sleep(5_000);
     }
     await hub.sleep(SETTLE);
-    const pair = await this.walked('pair', flow, [() => flow.build(piece(0, mark('pair'))), () => flow.build(piece(100, mark('pair', 1)))], length - 1, { repeat: 3 });
+    const pair = await this.walked('pair', flow, [() => flow.build(piece(0, mark('pair'))), () => flow.build(piece(100, mark('pair', 1)))], length - 1, {
+      repeat: 3,
+    });
     const end = (start + 300) >>> 0;
     // Several times, also when they are acknowledged: what comes between two segments keeps a box from joining them.
     for (let i = 0; i < COPIES && (i < PAIRS || ((flow.sndUna - end) | 0) < 0) && flow.reset === null; i++) {
-      for (const [offset, window] of [[0, mark('pair')], [100, mark('pair', 1)]] as const) hub.send(this.copy(pair.sent, flow.build(piece(offset, window))));
+      for (const [offset, window] of [
+        [0, mark('pair')],
+        [100, mark('pair', 1)],
+      ] as const)
+        hub.send(this.copy(pair.sent, flow.build(piece(offset, window))));
       await until(hub, flow.patience(), () => ((flow.sndUna - end) | 0) >= 0);
       await hub.sleep(PAIR_SPACING);
       if (((flow.sndUna - end) | 0) < 0) hub.send(this.copy(this.unmarked, flow.build(piece(200, UNMARKED))));
@@ -426,7 +459,11 @@ class PathRun {
       flow.acknowledge([]);
       const seq = flow.sndNxt;
       const end = (seq + MARKED.length) >>> 0;
-      const acked = await flow.ask(() => flow.build({ flags: FLAG.ack | FLAG.psh, seq, payload: MARKED, ttl }), ({ packet }) => (packet.tcp.flags & FLAG.syn) === 0 && ((packet.tcp.ack - end) | 0) >= 0, { tries: 3, wait: 120_000 });
+      const acked = await flow.ask(
+        () => flow.build({ flags: FLAG.ack | FLAG.psh, seq, payload: MARKED, ttl }),
+        ({ packet }) => (packet.tcp.flags & FLAG.syn) === 0 && ((packet.tcp.ack - end) | 0) >= 0,
+        { tries: 3, wait: 120_000 },
+      );
       flow.close();
       if (acked !== null) return ttl;
     }
@@ -446,7 +483,11 @@ class PathRun {
       if (!opened) session.serverKey = 0x0123_4567_89ab_cdefn;
       session.confirm(opened ? undefined : []);
       const option = session.mapping(first, MARKED);
-      await first.ask(() => first.build({ flags: FLAG.ack | FLAG.psh, options: [option], payload: MARKED, ttl }), () => false, { tries: 2, wait: 120_000 });
+      await first.ask(
+        () => first.build({ flags: FLAG.ack | FLAG.psh, options: [option], payload: MARKED, ttl }),
+        () => false,
+        { tries: 2, wait: 120_000 },
+      );
       const reset = first.reset !== null;
       session.close();
       if (reset) return ttl;
@@ -468,7 +509,11 @@ class PathRun {
     const join = mptcp({ subtype: 'join-syn', flags: 0, addressId: 9, token, nonce: hub.port.entropy() });
     const spec = { flags: FLAG.syn, seq: flow.iss, options: [...this.synOptions(), join], window: mark('join'), trafficClass: DSCP | ECT0 };
     const stage = await this.walked('join', flow, [() => flow.build(spec)], length - 1);
-    await flow.ask(() => this.copy(stage.sent, flow.build(spec)), ({ packet }) => (packet.tcp.flags & (FLAG.syn | FLAG.rst)) !== 0, { tries: COPIES });
+    await flow.ask(
+      () => this.copy(stage.sent, flow.build(spec)),
+      ({ packet }) => (packet.tcp.flags & (FLAG.syn | FLAG.rst)) !== 0,
+      { tries: COPIES },
+    );
   }
 
   private copy(list: Uint8Array[], bytes: Uint8Array): Uint8Array {
@@ -476,7 +521,13 @@ class PathRun {
     return bytes;
   }
 
-  private async walked(stage: Stage, flow: Flow, make: readonly (() => Uint8Array)[], hops: number, more: { stop?: () => boolean; repeat?: number } = {}): Promise<Observation> {
+  private async walked(
+    stage: Stage,
+    flow: Flow,
+    make: readonly (() => Uint8Array)[],
+    hops: number,
+    more: { stop?: () => boolean; repeat?: number } = {},
+  ): Promise<Observation> {
     const result = await walk(this.hub, () => make.map((one) => one()), { hops: Math.max(0, hops), patience: Math.max(120_000, flow.patience()), ...more });
     this.facts.rejectedQuotes += result.rejected;
     const observation: Observation = {
@@ -536,7 +587,9 @@ class PathRun {
 
   /** Identifications of what was sent for other stages. */
   private foreign(observation: Observation): Set<number> {
-    const others = this.facts.observations.filter((one) => one !== observation && one.direction === observation.direction).flatMap((one) => [...one.sent, ...one.walked]);
+    const others = this.facts.observations
+      .filter((one) => one !== observation && one.direction === observation.direction)
+      .flatMap((one) => [...one.sent, ...one.walked]);
     return new Set([...others, ...this.unmarked].map((bytes) => seen(bytes)!.identification).filter((id) => id !== 0));
   }
 
@@ -572,15 +625,22 @@ class PathRun {
         const answer = await echo.ask({ op: 'again', flow: record.id, packets });
         if ('sent' in answer) observation.sent.push(...answer.sent.map(unhex));
         await this.hub.sleep(SETTLE);
-        observation.arrived = matched(observation, flow.arrivals.slice(before).map((one) => one.bytes), flow, new Set());
+        observation.arrived = matched(
+          observation,
+          flow.arrivals.slice(before).map((one) => one.bytes),
+          flow,
+          new Set(),
+        );
       }
       const hops = (this.facts.distanceBack ?? this.facts.distance ?? 16) - 1;
       const answer = await echo.ask({ op: 'walk', flow: record.id, packets, hops });
       if ('hops' in answer && 'sent' in answer) {
-        observation.hops = (answer.hops as { ttl: number; answers: { from: string; rtt: number; sent: string; quote: string }[] }[]).map(({ ttl, answers }) => ({
-          ttl,
-          answers: answers.map((one) => ({ from: one.from, sent: unhex(one.sent), quote: unhex(one.quote), rtt: one.rtt, labels: '' })),
-        }));
+        observation.hops = (answer.hops as { ttl: number; answers: { from: string; rtt: number; sent: string; quote: string }[] }[]).map(
+          ({ ttl, answers }) => ({
+            ttl,
+            answers: answers.map((one) => ({ from: one.from, sent: unhex(one.sent), quote: unhex(one.quote), rtt: one.rtt, labels: '' })),
+          }),
+        );
       }
     } catch {
       // The echo server's answers are damaged or lost: what is missing is "cannot tell".
@@ -604,11 +664,15 @@ function matched(observation: Observation, arrived: readonly Uint8Array[], flow:
     if ((base.flags & FLAG.syn) !== 0) return (one.flags & FLAG.ack) === (base.flags & FLAG.ack);
     if (base.payloadLength <= 0) return one.payloadLength === 0 && marked;
     // Whatever lies within the range that was sent, cut or joined; a window of another stage says that it is that one's.
-    const foreign = others.has(one.identification) || (!marked && (one.window >>> 8 === UNMARKED >>> 8 || STAGES.some((other) => mark(other) >>> 8 === one.window >>> 8)));
-    return !foreign && sent.some((wanted) => {
-      const from = (one.seq - shift - wanted.seq) | 0;
-      return one.payloadLength > 0 && from > -wanted.payloadLength && from < wanted.payloadLength;
-    });
+    const foreign =
+      others.has(one.identification) || (!marked && (one.window >>> 8 === UNMARKED >>> 8 || STAGES.some((other) => mark(other) >>> 8 === one.window >>> 8)));
+    return (
+      !foreign &&
+      sent.some((wanted) => {
+        const from = (one.seq - shift - wanted.seq) | 0;
+        return one.payloadLength > 0 && from > -wanted.payloadLength && from < wanted.payloadLength;
+      })
+    );
   });
 }
 

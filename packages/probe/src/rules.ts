@@ -44,8 +44,15 @@ const ENOUGH = 6;
 /** Reads the facts. An empty list is a clean path, as far as it could be seen. */
 export function findings(facts: PathFacts): Finding[] {
   const out = new Map<string, Finding>();
-  const length = facts.distance ?? Math.max(1, ...facts.observations.flatMap(({ hops }) => (hops ?? []).filter((hop) => hop.answers.length > 0).map((hop) => hop.ttl + 1)));
-  const add = (behaviour: BehaviourId, direction: 'forward' | 'backward', place: { from: number; to: number }, certainty: Certainty, evidence: string): void => {
+  const length =
+    facts.distance ?? Math.max(1, ...facts.observations.flatMap(({ hops }) => (hops ?? []).filter((hop) => hop.answers.length > 0).map((hop) => hop.ttl + 1)));
+  const add = (
+    behaviour: BehaviourId,
+    direction: 'forward' | 'backward',
+    place: { from: number; to: number },
+    certainty: Certainty,
+    evidence: string,
+  ): void => {
     const key = `${behaviour} ${direction}`;
     const known = out.get(key);
     if (known === undefined) {
@@ -76,14 +83,28 @@ type Add = (behaviour: BehaviourId, direction: 'forward' | 'backward', place: { 
 function proxyPlace(facts: PathFacts, length: number): { from: number; to: number; certainty: Certainty; evidence: string } | null {
   const syn = facts.observations.find((one) => one.stage === 'syn');
   const plain = facts.observations.find((one) => one.stage === 'plain-syn');
-  const foreign = [plain, syn].some((one) => one !== undefined && one.arrived !== null && one.arrived.length > 0 && one.sent.length > 0 && one.arrived.every((bytes) => isForeign([...one.sent, ...one.walked], bytes)));
-  const same = [plain, syn].some((one) => one !== undefined && one.arrived !== null && one.arrived.some((bytes) => !isForeign([...one.sent, ...one.walked], bytes)));
+  const foreign = [plain, syn].some(
+    (one) =>
+      one !== undefined &&
+      one.arrived !== null &&
+      one.arrived.length > 0 &&
+      one.sent.length > 0 &&
+      one.arrived.every((bytes) => isForeign([...one.sent, ...one.walked], bytes)),
+  );
+  const same = [plain, syn].some(
+    (one) => one !== undefined && one.arrived !== null && one.arrived.some((bytes) => !isForeign([...one.sent, ...one.walked], bytes)),
+  );
   const near = facts.answeredAt !== null && facts.distance !== null && facts.answeredAt < facts.distance;
   if (same || (!foreign && !near)) return null;
   // Behind a TTL that was set anew everything is answered; without an echo server the two look alike.
   const at = facts.answeredAt ?? length;
   const place = { from: lastQuoting(plain, at), to: at };
-  if (foreign) return { ...place, certainty: 'proved', evidence: 'the SYN that reached the server is not the one that was sent: sequence number, window and options are others' };
+  if (foreign)
+    return {
+      ...place,
+      certainty: 'proved',
+      evidence: 'the SYN that reached the server is not the one that was sent: sequence number, window and options are others',
+    };
   return { ...place, certainty: 'likely', evidence: `SYNs are answered at hop ${at}, echo requests at hop ${facts.distance}` };
 }
 
@@ -112,7 +133,13 @@ function readObservation(facts: PathFacts, observation: Observation, length: num
       if (structure === 'piece' || structure === 'joined') {
         const behaviour = structure === 'piece' ? 'split-segments' : 'coalesce-segments';
         const visible = structure === 'piece' ? each((answer) => lengthsDiffer(answer, 'piece')) : JOINED;
-        add(behaviour, direction, place(visible), 'proved', `${stage}: a segment of ${seen(bytes)!.payloadLength} octets arrived where ${seen(sent)!.payloadLength} were sent`);
+        add(
+          behaviour,
+          direction,
+          place(visible),
+          'proved',
+          `${stage}: a segment of ${seen(bytes)!.payloadLength} octets arrived where ${seen(sent)!.payloadLength} were sent`,
+        );
         continue;
       }
       for (const difference of differences(sent, bytes)) {
@@ -121,7 +148,13 @@ function readObservation(facts: PathFacts, observation: Observation, length: num
         // An option that was taken out, not overwritten, shows in the length: in any quote.
         const shorter = difference.change === 'removed' && seen(bytes)!.length < seen(sent)!.length;
         const visible = each((answer) => shows(answer, difference, behaviour) ?? (shorter ? seen(answer.quote)!.length < seen(answer.sent)!.length : null));
-        add(behaviour, direction, placed(facts, observation, length, visible, behaviour), 'proved', `${stage}: ${difference.field} ${difference.change}${difference.change === 'changed' ? ` from ${difference.before} to ${difference.after}` : ''}`);
+        add(
+          behaviour,
+          direction,
+          placed(facts, observation, length, visible, behaviour),
+          'proved',
+          `${stage}: ${difference.field} ${difference.change}${difference.change === 'changed' ? ` from ${difference.before} to ${difference.after}` : ''}`,
+        );
       }
     }
     return;
@@ -145,7 +178,8 @@ function readQuotes(facts: PathFacts, observation: Observation, length: number, 
       const where = placed(facts, observation, length, visible);
       const witnesses = answering.filter((hop) => visible(hop.answers) === true).length;
       // One router alone may quote badly; two do not lie alike.
-      if (where.shown) add(behaviour, 'forward', where, witnesses > 1 ? 'likely' : 'cannot tell', `${stage}: hop ${last.ttl} quotes ${difference.field} ${difference.change}`);
+      if (where.shown)
+        add(behaviour, 'forward', where, witnesses > 1 ? 'likely' : 'cannot tell', `${stage}: hop ${last.ttl} quotes ${difference.field} ${difference.change}`);
     }
   }
 }
@@ -159,33 +193,73 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
   const plainSyn = stage('plain-syn');
   if (facts.answers.plain === 'syn-ack' && facts.answers.multipath === 'nothing' && gone(syn)) {
     const where = silentFrom(syn!, plainSyn, length);
-    add('drop-syn', 'forward', where, facts.echoServer || where.shown ? 'proved' : 'likely', `${syn!.sent.length} SYNs with the option were not answered, SYNs without it are`);
+    add(
+      'drop-syn',
+      'forward',
+      where,
+      facts.echoServer || where.shown ? 'proved' : 'likely',
+      `${syn!.sent.length} SYNs with the option were not answered, SYNs without it are`,
+    );
   }
   if (facts.answers.plain === 'syn-ack' && facts.answers.multipath === 'reset') {
     const at = facts.resetAt.syn ?? length;
     const inner = at < length || facts.echoServer;
-    add('reset-syn', 'forward', { from: at - 1, to: at }, inner ? 'proved' : 'cannot tell', `SYNs with the option are reset from TTL ${at} on, SYNs without it are answered`);
+    add(
+      'reset-syn',
+      'forward',
+      { from: at - 1, to: at },
+      inner ? 'proved' : 'cannot tell',
+      `SYNs with the option are reset from TTL ${at} on, SYNs without it are answered`,
+    );
   }
   const data = stage('data');
   if (facts.resetOnData && facts.serverReset !== true) {
     const at = facts.resetAt.data ?? length;
-    add('reset-data', 'forward', { from: at - 1, to: at }, at < length ? 'proved' : facts.echoServer ? 'likely' : 'cannot tell', `the connection is reset when data with a Multipath TCP option has a TTL of ${at} or more`);
+    add(
+      'reset-data',
+      'forward',
+      { from: at - 1, to: at },
+      at < length ? 'proved' : facts.echoServer ? 'likely' : 'cannot tell',
+      `the connection is reset when data with a Multipath TCP option has a TTL of ${at} or more`,
+    );
   } else if (gone(data) && data!.arrived !== null) {
     const where = silentFrom(data!, stage('plain-data'), length);
     add('drop-data', 'forward', where, 'proved', `${data!.sent.length} segments with Multipath TCP options did not arrive, the same data without did`);
   }
   const answer = stage('answer');
   if (gone(answer)) {
-    add('drop-data', 'backward', reversed(facts, silentFrom(answer!, stage('synack'), lengthBack(facts, length)), length), 'likely', `${answer!.sent.length} segments of the server's with Multipath TCP options did not arrive`);
+    add(
+      'drop-data',
+      'backward',
+      reversed(facts, silentFrom(answer!, stage('synack'), lengthBack(facts, length)), length),
+      'likely',
+      `${answer!.sent.length} segments of the server's with Multipath TCP options did not arrive`,
+    );
   }
   const hole = stage('hole');
   if (gone(hole) && hole!.arrived !== null && arrivedAny(data) && arrivedAny(stage('pair'))) {
-    add('drop-holes', 'forward', silentFrom(hole!, data, length), 'proved', `${hole!.sent.length} segments behind a hole did not arrive; those that filled it did`);
+    add(
+      'drop-holes',
+      'forward',
+      silentFrom(hole!, data, length),
+      'proved',
+      `${hole!.sent.length} segments behind a hole did not arrive; those that filled it did`,
+    );
   }
-  const reached = facts.distance !== null && facts.observations.some((one) => one.direction === 'forward' && (one.arrived ?? []).some((bytes) => one.walked.some((sent) => sameMark(sent, bytes, facts.distance!))));
+  const reached =
+    facts.distance !== null &&
+    facts.observations.some(
+      (one) => one.direction === 'forward' && (one.arrived ?? []).some((bytes) => one.walked.some((sent) => sameMark(sent, bytes, facts.distance!))),
+    );
   const farther = facts.arrivalTtl !== null && facts.distance !== null && facts.arrivalTtl > 64 - (facts.distance - 1);
   if (facts.ackedAt !== null && facts.ackedAt < length && !farther && !reached && !(facts.answeredAt !== null && facts.answeredAt < length)) {
-    add('proactive-ack', 'forward', { from: facts.ackedAt - 1, to: facts.ackedAt }, 'proved', `data with a TTL of ${facts.ackedAt} is acknowledged, the server is ${length} hops away`);
+    add(
+      'proactive-ack',
+      'forward',
+      { from: facts.ackedAt - 1, to: facts.ackedAt },
+      'proved',
+      `data with a TTL of ${facts.ackedAt} is acknowledged, the server is ${length} hops away`,
+    );
   } else if (facts.forgedAck === true && !facts.resetOnData) {
     add('proactive-ack', 'forward', { from: length - 1, to: length }, 'likely', 'acknowledgements came that the server has not sent');
   }
@@ -195,13 +269,27 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
     if (!byServer) {
       const removed = each((one) => shows(one, { field: 'mptcp.capable', change: 'removed', before: '', after: '' }, 'strip-syn'));
       const where = syn === undefined ? { from: 0, to: length } : placed(facts, syn, length, removed);
-      add('reflect-options', 'backward', { from: where.from, to: where.to }, own === null ? 'likely' : 'proved', "the SYN+ACK carries the SYN's own options" + (own === null ? '; the server, or a box before it' : ', the server has not sent them'));
+      add(
+        'reflect-options',
+        'backward',
+        { from: where.from, to: where.to },
+        own === null ? 'likely' : 'proved',
+        "the SYN+ACK carries the SYN's own options" + (own === null ? '; the server, or a box before it' : ', the server has not sent them'),
+      );
     }
   }
   if ((farther || reached) && facts.distance !== null) {
     const quoting = lastQuoting(plainSyn, length);
     const next = facts.routers.findIndex((one, i) => i + 1 > quoting && one !== null) + 1;
-    add('rewrite-ttl', 'forward', { from: quoting, to: next > quoting ? next : length }, 'proved', farther ? `SYNs arrive with a TTL of ${facts.arrivalTtl}; ${64 - (facts.distance - 1)} was expected` : 'packets arrived whose TTL should have ended on the way');
+    add(
+      'rewrite-ttl',
+      'forward',
+      { from: quoting, to: next > quoting ? next : length },
+      'proved',
+      farther
+        ? `SYNs arrive with a TTL of ${facts.arrivalTtl}; ${64 - (facts.distance - 1)} was expected`
+        : 'packets arrived whose TTL should have ended on the way',
+    );
   }
 }
 
@@ -223,7 +311,8 @@ function silentFrom(observation: Observation, reference: Observation | undefined
 
 /** One behaviour may show in several ways: what is part of another is taken out. */
 function merged(list: Finding[]): Finding[] {
-  const has = (behaviour: BehaviourId, direction?: 'forward' | 'backward'): boolean => list.some((one) => one.behaviour === behaviour && (direction === undefined || one.direction === direction));
+  const has = (behaviour: BehaviourId, direction?: 'forward' | 'backward'): boolean =>
+    list.some((one) => one.behaviour === behaviour && (direction === undefined || one.direction === direction));
   return list.filter((one) => {
     switch (one.behaviour) {
       case 'strip-syn':
@@ -255,7 +344,13 @@ function reversed(facts: PathFacts, place: { from: number; to: number }, length:
 }
 
 /** The place of a change: behind the last hop that does not show it, before the first that does. */
-function placed(facts: PathFacts, observation: Observation, length: number, visible: Visible, behaviour?: BehaviourId): { from: number; to: number; shown: boolean } {
+function placed(
+  facts: PathFacts,
+  observation: Observation,
+  length: number,
+  visible: Visible,
+  behaviour?: BehaviourId,
+): { from: number; to: number; shown: boolean } {
   // Translators put quotes right again: the outside address itself tells where they are.
   if (behaviour === 'nat' && facts.outsideAt !== null) return { from: facts.outsideAt - 1, to: facts.outsideAt, shown: true };
   const end = observation.direction === 'forward' ? length : lengthBack(facts, length);
@@ -289,7 +384,9 @@ function pairOf(sent: readonly Uint8Array[], arrived: Uint8Array): Uint8Array {
   const pool = near.length > 0 ? near : copies;
   return (
     pool.find(({ packet }) => packet.version === 4 && packet.identification === one.identification && packet.identification !== 0) ??
-    pool.find(({ packet }) => packet.version === 6 && packet.window === one.window && packet.payloadLength === one.payloadLength && stamp(packet) === stamp(one)) ??
+    pool.find(
+      ({ packet }) => packet.version === 6 && packet.window === one.window && packet.payloadLength === one.payloadLength && stamp(packet) === stamp(one),
+    ) ??
     pool.find(({ packet }) => packet.window === one.window && packet.payloadLength === one.payloadLength) ??
     pool.find(({ packet }) => stamp(packet) !== undefined && stamp(packet) === stamp(one)) ??
     pool[0]!
@@ -350,7 +447,15 @@ function shows(answer: SeenAnswer, difference: Difference, behaviour: BehaviourI
     const header = quote.headerLength > 0 ? quote.headerLength : 20;
     return at >= 0 && quote.tcpBytes >= header + at + 1 ? false : null;
   }
-  const needs: Record<string, number> = { 'tcp.source-port': 2, 'tcp.destination-port': 4, 'tcp.seq': 8, 'tcp.ack': 12, 'tcp.reserved': 13, 'tcp.window': 16, 'tcp.urgent': 20 };
+  const needs: Record<string, number> = {
+    'tcp.source-port': 2,
+    'tcp.destination-port': 4,
+    'tcp.seq': 8,
+    'tcp.ack': 12,
+    'tcp.reserved': 13,
+    'tcp.window': 16,
+    'tcp.urgent': 20,
+  };
   return quote.tcpBytes >= (needs[field] ?? 14) ? false : null;
 }
 
@@ -470,4 +575,3 @@ export function placeText({ from, to }: { from: number; to: number }, facts: Pat
   if (to - from === 1) return `A box between ${name(from)} and ${name(to)}`;
   return `A box somewhere between ${name(from)} and ${name(to)}`;
 }
-

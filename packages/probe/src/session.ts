@@ -158,8 +158,7 @@ export class Session {
     const dsn = this.dsn(at);
     // A DATA_FIN without data is mapped to subflow sequence number 0 (RFC 8684 §3.3.3).
     const ssn = options.ssn ?? (payload.length === 0 && options.fin === true ? 0 : (seq - flow.iss) >>> 0);
-    const flags =
-      DSS_FLAG.mapping | (wide ? DSS_FLAG.dsn64 : 0) | (ack ? DSS_FLAG.dataAck : 0) | (options.fin === true ? DSS_FLAG.dataFin : 0);
+    const flags = DSS_FLAG.mapping | (wide ? DSS_FLAG.dsn64 : 0) | (ack ? DSS_FLAG.dataAck : 0) | (options.fin === true ? DSS_FLAG.dataFin : 0);
     const kind = options.checksum ?? 'negotiated';
     let checksum: number | null = null;
     if (kind === 'right' || kind === 'wrong' || (kind === 'negotiated' && this.checksum)) {
@@ -173,7 +172,9 @@ export class Session {
   /** What an acknowledgement carries: a DATA_ACK of four octets. */
   ackOptions(): TcpOption[] {
     if (!this.acknowledges || this.serverKey === null) return [];
-    return [mptcp({ subtype: 'dss', flags: DSS_FLAG.dataAck, dataAck: { high: 0, low: low(this.dataAck()) }, dsn: null, ssn: 0, dataLength: 0, checksum: null })];
+    return [
+      mptcp({ subtype: 'dss', flags: DSS_FLAG.dataAck, dataAck: { high: 0, low: low(this.dataAck()) }, dsn: null, ssn: 0, dataLength: 0, checksum: null }),
+    ];
   }
 
   /** Sends payload with a mapping and waits for the subflow's acknowledgement. */
@@ -184,7 +185,9 @@ export class Session {
   }
 
   /** A second subflow: SYN and SYN+ACK with MP_JOIN (RFC 8684 §3.2). `confirmJoin` sends the third ACK. */
-  async join(options: { source?: IpAddress; token?: number; backup?: boolean; addressId?: number; port?: number; nonce?: number; ask?: AskOptions } = {}): Promise<Join> {
+  async join(
+    options: { source?: IpAddress; token?: number; backup?: boolean; addressId?: number; port?: number; nonce?: number; ask?: AskOptions } = {},
+  ): Promise<Join> {
     const flow = new Flow(this.hub, this.target.address, options.port ?? this.target.port, options);
     this.adopt(flow);
     const nonce = options.nonce ?? this.hub.port.entropy();
@@ -273,7 +276,7 @@ export class Session {
 
   private take(from: number, to: number): void {
     this.pieces.push({ from, to });
-    for (let moved = true; moved; ) {
+    for (let moved = true; moved;) {
       moved = false;
       for (const piece of this.pieces) {
         if (piece.from > this.received || piece.to <= this.received) continue;

@@ -80,7 +80,11 @@ export async function walk(hub: Hub, make: (ttl: number) => readonly Uint8Array[
     quote: (quote, now) => {
       const mark = sent.get(markOf(quote));
       const marked = mark !== undefined && resemblance(quote, mark.bytes) >= 2;
-      const one = marked ? mark : alone.sent.filter((candidate) => resemblance(quote, candidate.bytes) >= 4).sort((a, b) => resemblance(quote, b.bytes) - resemblance(quote, a.bytes))[0];
+      const one = marked
+        ? mark
+        : alone.sent
+            .filter((candidate) => resemblance(quote, candidate.bytes) >= 4)
+            .sort((a, b) => resemblance(quote, b.bytes) - resemblance(quote, a.bytes))[0];
       if (one === undefined) {
         if (mark === undefined) unattributed++;
         rejected++;
@@ -143,7 +147,13 @@ export async function until(hub: Hub, microseconds: number, condition: () => boo
 }
 
 /** Echo requests for each hop: how far the target is, whatever boxes do to TCP. */
-export async function echoWalk(hub: Hub, source: IpAddress, target: IpAddress, maxHops: number, tries = ECHO_TRIES): Promise<{ distance: number | null; hops: (IpAddress | null)[] }> {
+export async function echoWalk(
+  hub: Hub,
+  source: IpAddress,
+  target: IpAddress,
+  maxHops: number,
+  tries = ECHO_TRIES,
+): Promise<{ distance: number | null; hops: (IpAddress | null)[] }> {
   const identifier = hub.port.entropy() & 0xffff;
   const hops: (IpAddress | null)[] = Array.from({ length: maxHops }, () => null);
   let distance: number | null = null;

@@ -63,6 +63,9 @@ export class ProbeWorld {
     this.chain.server = (packet) => serverPort.deliver(packet);
     this.hub = new Hub(clientPort);
     this.serverHub = new Hub(serverPort);
-    this.server = options.server === false ? null : new EchoServer(this.serverHub, { port: WORLD_PORT, addresses: [this.target], ...(options.mptcp === undefined ? {} : { mptcp: options.mptcp }) });
+    this.server =
+      options.server === false
+        ? null
+        : new EchoServer(this.serverHub, { port: WORLD_PORT, addresses: [this.target], ...(options.mptcp === undefined ? {} : { mptcp: options.mptcp }) });
   }
 }

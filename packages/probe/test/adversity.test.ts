@@ -8,7 +8,11 @@ import { BOXES, campaignRun, EXPECTED, lineOf } from './campaign.ts';
 
 const LIMIT = 400e6;
 
-async function path(options: WorldOptions, change: (world: ProbeWorld) => void = () => undefined, echo = true): Promise<{ world: ProbeWorld; facts: PathFacts }> {
+async function path(
+  options: WorldOptions,
+  change: (world: ProbeWorld) => void = () => undefined,
+  echo = true,
+): Promise<{ world: ProbeWorld; facts: PathFacts }> {
   const world = new ProbeWorld({ link: { delay: 1_500 }, ...options });
   change(world);
   const facts = await inVirtualTime(world.agenda, observePath(world.hub, { target: world.target, port: WORLD_PORT, ...(echo ? {} : { echo: false }) }), LIMIT);
@@ -72,7 +76,19 @@ describe('routers that lie', () => {
     const forge = (world: ProbeWorld): void => {
       const attack = (now: number): void => {
         const other = buildPacket(ipHeader(world.client, world.target, PROTOCOL.tcp), {
-          tcp: { sourcePort: 30_000 + (Math.floor(now) % 20_000), destinationPort: WORLD_PORT, seq: Math.floor(now) >>> 0, ack: 0, headerLength: 20, reserved: 0, flags: 2, window: 1, checksum: 0, urgent: 0, options: [] },
+          tcp: {
+            sourcePort: 30_000 + (Math.floor(now) % 20_000),
+            destinationPort: WORLD_PORT,
+            seq: Math.floor(now) >>> 0,
+            ack: 0,
+            headerLength: 20,
+            reserved: 0,
+            flags: 2,
+            window: 1,
+            checksum: 0,
+            urgent: 0,
+            options: [],
+          },
         });
         for (const quote of [other, other.slice(0, 28), new Uint8Array(60), other.slice(0, 21)]) {
           const icmp = { kind: 'error', version: 4, type: ICMP.timeExceeded, code: 0, checksum: 0, rest: 0, quote } as const;
@@ -117,7 +133,11 @@ describe('servers that are not what they seem', () => {
       }),
       0,
     );
-    const result = await inVirtualTime(world.agenda, converse(world.hub, { address: world.target, port: WORLD_PORT, version: 1, steps: ['join', 'join-backup'] }), LIMIT);
+    const result = await inVirtualTime(
+      world.agenda,
+      converse(world.hub, { address: world.target, port: WORLD_PORT, version: 1, steps: ['join', 'join-backup'] }),
+      LIMIT,
+    );
     expect(result.steps.filter((one) => one.id.startsWith('join')).map((one) => one.judgement)).toEqual(['new deviation', 'new deviation']);
   });
 

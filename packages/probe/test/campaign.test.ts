@@ -38,7 +38,9 @@ describe('the campaign', () => {
     expect(wrong(runs).length / runs.length, wrong(runs).join('\n')).toBeLessThanOrEqual(1 - RIGHT);
     expect(runs.filter((run) => run.findings.length === 0).map(lineOf)).toEqual([]);
     // Lengths, addresses, DSCP, sequence numbers and answers show in any quote.
-    const visible = runs.filter((run) => ['remove-syn', 'nat', 'rewrite-dscp', 'rewrite-sequence', 'split-all', 'proxy', 'drop-syn', 'reset-syn', 'insert-payload'].includes(run.box));
+    const visible = runs.filter((run) =>
+      ['remove-syn', 'nat', 'rewrite-dscp', 'rewrite-sequence', 'split-all', 'proxy', 'drop-syn', 'reset-syn', 'insert-payload'].includes(run.box),
+    );
     expect(visible.filter((run) => !run.exact).map(lineOf)).toEqual([]);
   });
 

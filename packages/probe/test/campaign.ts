@@ -90,7 +90,12 @@ export async function campaignRun(box: string | null, seed: number, options: Cam
   });
   const facts = await inVirtualTime(
     world.agenda,
-    observePath(world.hub, { target: world.target, port: WORLD_PORT, version: options.version ?? 1, ...(options.echo === undefined ? {} : { echo: options.echo }) }),
+    observePath(world.hub, {
+      target: world.target,
+      port: WORLD_PORT,
+      version: options.version ?? 1,
+      ...(options.echo === undefined ? {} : { echo: options.echo }),
+    }),
     LIMIT,
   );
   const list = findings(facts);

@@ -10,7 +10,9 @@ export type FarmKind = (typeof FARM_KINDS)[number];
 
 /** What the server at an address is. */
 export function farmKind(address: Uint8Array): FarmKind {
-  return FARM_KINDS[Math.imul(address[2]! * 256 + address[3]! + 1, 0x9e3779b1) >>> 29 > 5 ? 2 : Math.imul(address[2]! * 256 + address[3]! + 1, 0x9e3779b1) >>> 29]!;
+  return FARM_KINDS[
+    Math.imul(address[2]! * 256 + address[3]! + 1, 0x9e3779b1) >>> 29 > 5 ? 2 : Math.imul(address[2]! * 256 + address[3]! + 1, 0x9e3779b1) >>> 29
+  ]!;
 }
 
 export class Farm {
@@ -46,7 +48,18 @@ export class Farm {
     if (kind === 'mirror') options.push(...tcp.options.filter((one) => one.kind === 'mptcp' || one.kind === 'unknown'));
     const version = capable?.kind === 'mptcp' && capable.option.subtype === 'capable' ? capable.option.version : -1;
     if ((kind === 'version 1' && version === 1) || (kind === 'version 0' && version === 0)) {
-      options.push({ kind: 'mptcp', option: { subtype: 'capable', version, flags: 1, senderKey: { high: this.random.uint32(), low: 7 }, receiverKey: null, dataLength: null, checksum: null } });
+      options.push({
+        kind: 'mptcp',
+        option: {
+          subtype: 'capable',
+          version,
+          flags: 1,
+          senderKey: { high: this.random.uint32(), low: 7 },
+          receiverKey: null,
+          dataLength: null,
+          checksum: null,
+        },
+      });
     }
     const refused = kind === 'refused';
     if (!refused) this.open.add(key);

@@ -91,7 +91,7 @@ function parseExtensions(bytes: Uint8Array): IcmpExtension[] | null {
   // A checksum of zero means none was computed (RFC 4884 §7).
   if ((bytes[2] !== 0 || bytes[3] !== 0) && fold(sum(bytes, 0, bytes.length)) !== 0xffff) return null;
   const out: IcmpExtension[] = [];
-  for (let at = 4; at + 4 <= bytes.length && out.length < MAX_OBJECTS; ) {
+  for (let at = 4; at + 4 <= bytes.length && out.length < MAX_OBJECTS;) {
     const length = (bytes[at]! << 8) | bytes[at + 1]!;
     if (length < 4 || at + length > bytes.length) return null;
     out.push({ classNumber: bytes[at + 2]!, classType: bytes[at + 3]!, data: bytes.slice(at + 4, at + length) });

@@ -100,7 +100,8 @@ async function probe(text: string, flags: Flags): Promise<void> {
   const tables = flags.table.map(tableFrom);
   const maxHops = numberOf('--max-hops', flags.maxHops, 1, 64);
   const limit = numberOf('--timeout', flags.timeout, 1, 3600);
-  if (flags.key !== undefined && !/^[0-9a-fA-F]{16}$/.test(flags.key)) throw new UsageError('BAD_ARGUMENT', `--key "${flags.key}"; expected 16 hexadecimal digits`);
+  if (flags.key !== undefined && !/^[0-9a-fA-F]{16}$/.test(flags.key))
+    throw new UsageError('BAD_ARGUMENT', `--key "${flags.key}"; expected 16 hexadecimal digits`);
   const { host, address, port } = await resolveTarget(text, family);
   const session = new ProbeSession(flags, flags.pcapng);
   const progress = flags.json !== true && process.stderr.isTTY ? (line: string) => process.stderr.write(`\r\x1b[2K${line} …`) : () => undefined;
@@ -133,7 +134,10 @@ async function probe(text: string, flags: Flags): Promise<void> {
             onStep: (step) => progress(`${++done} steps: ${step.title}`),
           })
         : null;
-    const facts = flags.path && flags.steps === undefined ? await observePath(session.hub, { target: address, port, ...chosen, maxHops, ...(flags.echo ? {} : { echo: false }), onProgress: progress }) : null;
+    const facts =
+      flags.path && flags.steps === undefined
+        ? await observePath(session.hub, { target: address, port, ...chosen, maxHops, ...(flags.echo ? {} : { echo: false }), onProgress: progress })
+        : null;
     const routers = (facts?.observations ?? []).flatMap((one) => (one.hops ?? []).flatMap((hop) => hop.answers.map((answer) => answer.from)));
     const names = flags.names === true ? await reverseNames(routers) : new Map<string, string>();
     const report = probeReport(address, port, conversation, facts, session.packets, names);

@@ -60,10 +60,22 @@ export function scanCommand(): Command {
 
 async function scan(file: string, flags: Flags): Promise<void> {
   const owned = flags.iOwnThis.map(prefix);
-  const block = flags.block === undefined ? [] : readText(flags.block).split('\n').map((line) => line.replace(/#.*/, '').trim()).filter((line) => line !== '').map(prefix);
+  const block =
+    flags.block === undefined
+      ? []
+      : readText(flags.block)
+          .split('\n')
+          .map((line) => line.replace(/#.*/, '').trim())
+          .filter((line) => line !== '')
+          .map(prefix);
   const rate = numberOf('--rate', flags.rate, 0.1, MOST_RATE);
   const port = numberOf('--port', flags.port, 1, 65_535);
-  const options = { rate, atOnce: numberOf('--at-once', flags.atOnce, 1, 20_000), tries: numberOf('--tries', flags.tries, 1, 10), wait: numberOf('--wait', flags.wait, 0.01, 60) * 1e6 };
+  const options = {
+    rate,
+    atOnce: numberOf('--at-once', flags.atOnce, 1, 20_000),
+    tries: numberOf('--tries', flags.tries, 1, 10),
+    wait: numberOf('--wait', flags.wait, 0.01, 60) * 1e6,
+  };
   if (file !== '-' && !existsSync(file)) throw new UsageError('FILE_NOT_READ', `${file}: no such file; expected a list of targets, or - for standard input`);
   const done = flags.output !== undefined && flags.fresh !== true ? finished(flags.output) : new Set<string>();
   const out = flags.output === undefined ? process.stdout.fd : openSync(flags.output, flags.fresh === true ? 'w' : 'a');
@@ -90,7 +102,9 @@ async function scan(file: string, flags: Flags): Promise<void> {
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
   const seconds = (performance.now() - started) / 1000;
   const lines = [...summary.counts].sort(([, a], [, b]) => b - a).map(([kind, count]) => `  ${String(count).padStart(8)} ${kind}`);
-  process.stderr.write(`${summary.targets} targets in ${seconds.toFixed(1)} s${done.size > 0 ? `, ${done.size} were there already` : ''}\n${lines.join('\n')}\n`);
+  process.stderr.write(
+    `${summary.targets} targets in ${seconds.toFixed(1)} s${done.size > 0 ? `, ${done.size} were there already` : ''}\n${lines.join('\n')}\n`,
+  );
 }
 
 interface Reading {
@@ -146,4 +160,3 @@ function finished(file: string): Set<string> {
   }
   return out;
 }
-

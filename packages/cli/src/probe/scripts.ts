@@ -6,7 +6,11 @@ import { readText } from '../errors.ts';
 import { paintFor } from './session.ts';
 
 /** Runs the scripts one after the other; the exit code is 1 when an expectation was not met. */
-export async function runScripts(hub: Hub, files: readonly string[], target: { host: string; address: IpAddress; port: number; json: boolean }): Promise<number> {
+export async function runScripts(
+  hub: Hub,
+  files: readonly string[],
+  target: { host: string; address: IpAddress; port: number; json: boolean },
+): Promise<number> {
   const scripts = files.map((file) => parseScript(readText(file), file));
   let failed = 0;
   for (const script of scripts) {

@@ -49,10 +49,15 @@ export const CHECKSUMS: readonly Step[] = [
       const session = await opened(context, asked);
       session.confirm();
       const result = await exchange(context, session);
-      const mappings = session.first.arrivals.map(({ packet }) => mptcpOption(packet, 'dss')).filter((one) => one !== undefined && one.dsn !== null && one.dataLength > 0);
+      const mappings = session.first.arrivals
+        .map(({ packet }) => mptcpOption(packet, 'dss'))
+        .filter((one) => one !== undefined && one.dsn !== null && one.dataLength > 0);
       const with_ = mappings.length > 0 && mappings.every((one) => one!.checksum !== null);
       session.close();
-      return { outcome: `${result.outcome}+${with_ ? 'checksums' : 'no-checksums'}`, details: [`SYN+ACK flags 0x${session.capable!.flags.toString(16).padStart(2, '0')}`] };
+      return {
+        outcome: `${result.outcome}+${with_ ? 'checksums' : 'no-checksums'}`,
+        details: [`SYN+ACK flags 0x${session.capable!.flags.toString(16).padStart(2, '0')}`],
+      };
     },
   },
   first('no-checksum-first', 'checksums agreed, none in the first mapping', asked, { checksum: 'none' }),
@@ -90,7 +95,9 @@ export const CHECKSUMS: readonly Step[] = [
       session.confirm();
       const { request } = context;
       session.sent = request.length;
-      const result = await exchangeWith(context, session, [mptcp(session.capableAck({ dataLength: request.length, checksum: checksumOf(session, request) ^ 0x5555 }))]);
+      const result = await exchangeWith(context, session, [
+        mptcp(session.capableAck({ dataLength: request.length, checksum: checksumOf(session, request) ^ 0x5555 })),
+      ]);
       session.close();
       return result;
     },
@@ -108,7 +115,9 @@ export const CHECKSUMS: readonly Step[] = [
   },
   afterWrong('bad-checksum-then-good', 'after a wrong checksum: good data', (context, session) => exchange(context, session)),
   afterWrong('bad-checksum-then-plain', 'after a wrong checksum: plain data', (context, session) => exchangeWith(context, session, [])),
-  afterWrong('bad-checksum-then-infinite', 'after a wrong checksum: the infinite mapping', (context, session) => exchange(context, session, { length: 0, checksum: 'none' })),
+  afterWrong('bad-checksum-then-infinite', 'after a wrong checksum: the infinite mapping', (context, session) =>
+    exchange(context, session, { length: 0, checksum: 'none' }),
+  ),
   afterWrong(
     'bad-checksum-then-silence',
     'after a wrong checksum: nothing for two minutes',
@@ -131,7 +140,10 @@ export const CHECKSUMS: readonly Step[] = [
       const fail = join.flow.reset === null ? undefined : mptcpOption(join.flow.reset.packet, 'fail');
       const other = await exchange(context, session, { at: session.sent - (join.flow.reset === null ? 0 : context.request.length) });
       session.close();
-      return { outcome: `${result.outcome.includes('mp-fail') || fail === undefined ? '' : 'mp-fail+'}${result.outcome}, other ${other.outcome}`, details: result.details };
+      return {
+        outcome: `${result.outcome.includes('mp-fail') || fail === undefined ? '' : 'mp-fail+'}${result.outcome}, other ${other.outcome}`,
+        details: result.details,
+      };
     },
   },
   {

@@ -81,7 +81,13 @@ export async function exchange(context: StepContext, session: Session, map: MapO
 }
 
 /** Sends a request with other options than a mapping. */
-export async function exchangeWith(context: StepContext, session: Session, options: readonly TcpOption[], flow: Flow = session.first, payload = context.request): Promise<StepResult> {
+export async function exchangeWith(
+  context: StepContext,
+  session: Session,
+  options: readonly TcpOption[],
+  flow: Flow = session.first,
+  payload = context.request,
+): Promise<StepResult> {
   return reaction(context, session, flow, () => flow.deliver(payload, options));
 }
 
@@ -96,9 +102,10 @@ export async function reaction(context: StepContext, session: Session, flow: Flo
   const answered = (): boolean => session.mapped + session.unmapped > before;
   await until(context.hub, context.silence, () => answered() || flow.reset !== null);
   // What belongs to the answer may come a little behind it.
-  if (answered() && session.promised <= MOST_AWAITED) await until(context.hub, REST, () => session.mapped + session.unmapped >= session.promised || flow.reset !== null);
+  if (answered() && session.promised <= MOST_AWAITED)
+    await until(context.hub, REST, () => session.mapped + session.unmapped >= session.promised || flow.reset !== null);
   const quiet = Math.max(12_000, Math.min(flow.rtt, 100_000));
-  for (let last = -1; last !== session.mapped + session.unmapped; ) {
+  for (let last = -1; last !== session.mapped + session.unmapped;) {
     last = session.mapped + session.unmapped;
     await context.hub.sleep(quiet);
   }
@@ -136,14 +143,22 @@ export async function joined(context: StepContext, session: Session): Promise<Jo
 }
 
 /** What became of a join: `joined`, `join-reset:1` (on the SYN), `join-synack-reset:3` (on the third ACK), `join-plain`, `join-silence`. */
-export async function joinOutcome(context: StepContext, session: Session, options: { token?: number; hmac?: 'wrong' | 'none'; backup?: boolean; port?: number } = {}): Promise<StepResult> {
+export async function joinOutcome(
+  context: StepContext,
+  session: Session,
+  options: { token?: number; hmac?: 'wrong' | 'none'; backup?: boolean; port?: number } = {},
+): Promise<StepResult> {
   const join = await session.join({ ...options, ...(context.second === null ? {} : { source: context.second }), ask: { tries: 4 } });
   const { flow } = join;
   if (join.synAck === null || flow.reset !== null) return { outcome: flow.reset === null ? 'join-silence' : `join-${resetText(flow.reset)}`, details: [] };
   if (!join.isJoin) return { outcome: 'join-plain', details: ['the SYN+ACK has no MP_JOIN'] };
   const details = join.verified ? [] : ['the HMAC of the SYN+ACK is wrong'];
   const list: TcpOption[] | null =
-    options.hmac === 'none' ? [] : options.hmac === 'wrong' ? [mptcp({ subtype: 'join-ack', reserved: 0, hmac: Uint8Array.from(join.hmac ?? new Uint8Array(20), (byte) => byte ^ 0xff) })] : null;
+    options.hmac === 'none'
+      ? []
+      : options.hmac === 'wrong'
+        ? [mptcp({ subtype: 'join-ack', reserved: 0, hmac: Uint8Array.from(join.hmac ?? new Uint8Array(20), (byte) => byte ^ 0xff) })]
+        : null;
   const fourth = await session.confirmJoin(join, list);
   if (flow.reset !== null) return { outcome: `join-synack-${resetText(flow.reset)}`, details };
   if (!join.verified) return { outcome: 'join-bad-hmac', details };

@@ -37,7 +37,12 @@ function echoes(capable: MpCapable, options: readonly TcpOption[]): boolean {
 const capable = (version: number, key: boolean, flags: number = CAPABLE_FLAG.sha256): TcpOption =>
   mptcp({ subtype: 'capable', version, flags, senderKey: key ? u64(0x1122334455667788n) : null, receiverKey: null, dataLength: null, checksum: null });
 
-const syn = (id: string, title: string, options: () => readonly TcpOption[]): Step => ({ id, title, versions: [1], run: (context) => synAnswer(context, options()) });
+const syn = (id: string, title: string, options: () => readonly TcpOption[]): Step => ({
+  id,
+  title,
+  versions: [1],
+  run: (context) => synAnswer(context, options()),
+});
 
 /** Third ACK of our own making, then a request with a mapping. */
 const third = (id: string, title: string, make: (session: Session) => readonly TcpOption[], versions: Step['versions'] = [0, 1]): Step => ({
@@ -65,7 +70,15 @@ export const HANDSHAKE: readonly Step[] = [
       const details = answer === null ? [] : [`SYN+ACK: version ${answer.version}, flags 0x${answer.flags.toString(16).padStart(2, '0')}`];
       const own = answer?.senderKey ?? null;
       const mirror = answer !== null && (own === null || (own.high === u64(session.clientKey).high && own.low === u64(session.clientKey).low));
-      const outcome = mirror ? 'reflected' : answer !== null ? `v${answer.version}` : session.synAck !== null ? 'plain' : session.first.reset === null ? 'silence' : 'refused';
+      const outcome = mirror
+        ? 'reflected'
+        : answer !== null
+          ? `v${answer.version}`
+          : session.synAck !== null
+            ? 'plain'
+            : session.first.reset === null
+              ? 'silence'
+              : 'refused';
       if (good) session.confirm();
       session.close();
       return { outcome, details };
@@ -101,7 +114,9 @@ export const HANDSHAKE: readonly Step[] = [
   width('dsn4', 'a data sequence number of four octets: the width of the DATA_ACK', false),
   width('dsn8', 'a data sequence number of eight octets: the width of the DATA_ACK', true),
   {
-    ...third('wrong-key', 'third ACK echoes a wrong receiver key', (session) => [mptcp(session.capableAck({ receiverKey: u64(session.serverKey! ^ 0xffffn) }))]),
+    ...third('wrong-key', 'third ACK echoes a wrong receiver key', (session) => [
+      mptcp(session.capableAck({ receiverKey: u64(session.serverKey! ^ 0xffffn) })),
+    ]),
     run: async (context) => {
       const session = await opened(context);
       session.confirm([mptcp(session.capableAck({ receiverKey: u64(session.serverKey! ^ 0xffffn) }))]);
@@ -114,7 +129,12 @@ export const HANDSHAKE: readonly Step[] = [
       return result;
     },
   },
-  third('wrong-sender-key', 'third ACK with another sender key than the one whose IDSN is used', (session) => [mptcp(session.capableAck({ senderKey: u64(session.clientKey ^ 0xffffn) }))], [1]),
+  third(
+    'wrong-sender-key',
+    'third ACK with another sender key than the one whose IDSN is used',
+    (session) => [mptcp(session.capableAck({ senderKey: u64(session.clientKey ^ 0xffffn) }))],
+    [1],
+  ),
   third('bare-third-ack', 'third ACK without the option', () => []),
   third('short-third-ack', 'third ACK with MP_CAPABLE of length 12', (session) => [mptcp(session.capableAck({ receiverKey: null }))], [1]),
   third('third-ack-version-0', 'third ACK with MP_CAPABLE of version 0', (session) => [mptcp(session.capableAck({ version: 0 }))], [1]),
@@ -126,7 +146,10 @@ export const HANDSHAKE: readonly Step[] = [
   syn('syn-flags-41', 'SYN with flag B, extensibility', () => [capable(1, false, CAPABLE_FLAG.extensibility | CAPABLE_FLAG.sha256)]),
   syn('syn-flags-1f', 'SYN with every crypto bit', () => [capable(1, false, 0x1f)]),
   syn('syn-both', 'versions 0 and 1 in one SYN', () => [capable(0, true), capable(1, false)]),
-  syn('syn-capable-join', 'MP_CAPABLE and MP_JOIN in one SYN', () => [capable(1, false), mptcp({ subtype: 'join-syn', flags: 0, addressId: 1, token: 0x01020304, nonce: 0x05060708 })]),
+  syn('syn-capable-join', 'MP_CAPABLE and MP_JOIN in one SYN', () => [
+    capable(1, false),
+    mptcp({ subtype: 'join-syn', flags: 0, addressId: 1, token: 0x01020304, nonce: 0x05060708 }),
+  ]),
   {
     id: 'reflection',
     title: 'unknown options: sent back, or left alone',
@@ -136,7 +159,8 @@ export const HANDSHAKE: readonly Step[] = [
       const unknown: TcpOption = { kind: 'unknown', code: 253, data: Uint8Array.of(0x5b, 0xf1) };
       await session.open({ capable: [unknown] });
       const { synAck } = session;
-      const outcome = synAck === null ? 'silence' : synAck.packet.tcp.options.some((one) => one.kind === 'unknown' && one.code === 253) ? 'reflected' : 'left-alone';
+      const outcome =
+        synAck === null ? 'silence' : synAck.packet.tcp.options.some((one) => one.kind === 'unknown' && one.code === 253) ? 'reflected' : 'left-alone';
       if (synAck !== null) session.first.acknowledge([]);
       session.close();
       return { outcome, details: [] };

@@ -42,7 +42,8 @@ export function judge(id: string, version: VersionNumber, outcome: string, table
 export function readTable(value: unknown): KnownTable {
   const table = value as Partial<KnownTable> | null;
   if (typeof table?.name !== 'string') throw new ProbeError('BAD_TABLE', `a table's name is ${JSON.stringify(table?.name)}; expected a text`);
-  if (table.version !== 0 && table.version !== 1) throw new ProbeError('BAD_TABLE', `version ${JSON.stringify(table.version)} in table "${table.name}"; expected 0 or 1`);
+  if (table.version !== 0 && table.version !== 1)
+    throw new ProbeError('BAD_TABLE', `version ${JSON.stringify(table.version)} in table "${table.name}"; expected 0 or 1`);
   for (const [id, list] of Object.entries(table.outcomes ?? {})) {
     if (!Array.isArray(list) || list.some((one) => typeof one !== 'string')) {
       throw new ProbeError('BAD_TABLE', `outcomes of "${id}" in table "${table.name}" are ${JSON.stringify(list)}; expected a list of texts`);
@@ -53,7 +54,9 @@ export function readTable(value: unknown): KnownTable {
 
 /** `reset*` stands for every reset: `*` is any text. */
 function fits(patterns: readonly string[], outcome: string): boolean {
-  return patterns.some((pattern) => pattern === outcome || (pattern.includes('*') && new RegExp(`^${pattern.split('*').map(escaped).join('.*')}$`).test(outcome)));
+  return patterns.some(
+    (pattern) => pattern === outcome || (pattern.includes('*') && new RegExp(`^${pattern.split('*').map(escaped).join('.*')}$`).test(outcome)),
+  );
 }
 
 function escaped(text: string): string {
@@ -84,7 +87,14 @@ const REQUIREMENTS_BOTH: Readonly<Record<string, Requirement>> = {
   'bad-checksum-then-infinite': need('§3.7', `${MP_FAIL_TEXT}; the infinite mapping ends Multipath TCP`, 'mp-fail+*, then fallback'),
   'bad-checksum-then-silence': need('§3.7', MP_FAIL_TEXT, 'mp-fail+*'),
   'bad-checksum-two': need('§3.7', 'with several subflows the failed one is reset, with MP_FAIL on the RST; the others go on', 'mp-fail+reset*, other mptcp'),
-  'bad-checksum-join': need('§3.7', `${MP_FAIL_TEXT}; ${JOIN_REFUSED}`, 'mp-fail+*, join-reset*', 'mp-fail+*, join-synack-reset*', 'mp-fail+*, join-plain', 'mp-fail+*, join-silence'),
+  'bad-checksum-join': need(
+    '§3.7',
+    `${MP_FAIL_TEXT}; ${JOIN_REFUSED}`,
+    'mp-fail+*, join-reset*',
+    'mp-fail+*, join-synack-reset*',
+    'mp-fail+*, join-plain',
+    'mp-fail+*, join-silence',
+  ),
   'long-payload': need('§3.7', `inserted payload fails the checksum: ${MP_FAIL_TEXT}`, 'mp-fail+*', 'reset*'),
   'infinite-mapping': need('§3.7', 'an infinite mapping turns the connection into TCP', 'fallback'),
   'infinite-mapping-two': need('§3.7', 'only one subflow may go on with an infinite mapping', 'reset*'),
@@ -115,7 +125,13 @@ const REQUIREMENTS_BOTH: Readonly<Record<string, Requirement>> = {
   'join-after-bare': need('§3.1', JOIN_REFUSED, 'fallback, join-reset*', 'fallback, join-synack-reset*'),
   'join-closed-port': need('RFC 9293 §3.10.7.1', 'a closed port answers by a RST', 'join-reset*', 'join-silence'),
   'server-add-addr': need('§3.4.1', 'announced addresses carry a right HMAC (version 1) and may be repeated', 'none', 'announced', 'announced+repeated'),
-  'remove-addr': need('§3.4.2', 'a removed address closes its subflow, perhaps after a keepalive; the others go on', 'fin, other mptcp', 'reset*, other mptcp', 'silence, other mptcp'),
+  'remove-addr': need(
+    '§3.4.2',
+    'a removed address closes its subflow, perhaps after a keepalive; the others go on',
+    'fin, other mptcp',
+    'reset*, other mptcp',
+    'silence, other mptcp',
+  ),
   prio: need('§3.3.8', 'data leaves a subflow that has become a backup', 'mptcp'),
   'fastclose-ack': need('§3.5', 'every subflow is reset', 'reset*, other reset*'),
   'fastclose-rst': need('§3.5', 'the other subflows are reset', 'other reset*'),
@@ -138,7 +154,14 @@ const REQUIREMENTS_1: Readonly<Record<string, Requirement>> = {
   'syn-flags-1f': need('RFC 8684 §3.1', 'an algorithm both know is taken, unknown bits may be refused', 'v1', 'plain'),
   'syn-both': need('RFC 8684 §3.1', 'one of the versions, or none', 'v1', 'v0', 'plain'),
   'syn-capable-join': need('RFC 8684 §3.2', 'the two exclude each other', 'plain', 'v1', 'refused'),
-  'flag-c': need('RFC 8684 §3.1', 'a server that sets C may still take joins to its initial address', 'no-flag-c+joined', 'flag-c+joined', 'flag-c+join-reset*', 'flag-c+join-synack-reset*'),
+  'flag-c': need(
+    'RFC 8684 §3.1',
+    'a server that sets C may still take joins to its initial address',
+    'no-flag-c+joined',
+    'flag-c+joined',
+    'flag-c+join-reset*',
+    'flag-c+join-synack-reset*',
+  ),
   'stray-checksum': need('RFC 8684 §3.3', 'a checksum that was not agreed on closes the subflow with a RST', 'reset*'),
   'add-addr': need('RFC 8684 §3.4.1', 'an announcement with a right HMAC is echoed', 'echo', 'echo+joins'),
   'add-addr-port': need('RFC 8684 §3.4.1', 'an announcement with a right HMAC is echoed', 'echo', 'echo+joins'),

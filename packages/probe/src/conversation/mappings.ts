@@ -70,7 +70,9 @@ export const MAPPINGS: readonly Step[] = [
     await flow.deliver(request.subarray(half), [session.mapping(flow, request.subarray(half), { at: at + half })]);
     await context.hub.sleep(Math.max(20_000, flow.rtt));
     const early = session.dataAcked > at;
-    const result = await reaction(context, session, flow, () => flow.deliver(request.subarray(0, half), [session.mapping(flow, request.subarray(0, half), { at })]));
+    const result = await reaction(context, session, flow, () =>
+      flow.deliver(request.subarray(0, half), [session.mapping(flow, request.subarray(0, half), { at })]),
+    );
     session.close();
     return { outcome: `${early ? 'hole-acked' : 'hole-kept'}, ${result.outcome}`, details: result.details };
   }),
@@ -120,21 +122,17 @@ export const MAPPINGS: readonly Step[] = [
     session.close();
     return { outcome: parts.join('+'), details: [] };
   }),
-  single(
-    'too-long-mapping',
-    'a mapping longer than the payload, the rest never comes',
-    async (context) => {
-      const session = await established(context, { checksum: true });
-      const before = session.dataAcked;
-      const { request } = context;
-      const option = session.mapping(session.first, request, { length: request.length + 100 });
-      const acked = await session.first.deliver(request, [option]);
-      await context.hub.sleep(Math.max(100_000, 2 * session.first.rtt));
-      const reset = session.first.reset;
-      session.close();
-      return { outcome: reset !== null ? resetText(reset) : acked === null ? 'silence' : session.dataAcked > before ? 'data-acked' : 'undelivered', details: [] };
-    },
-  ),
+  single('too-long-mapping', 'a mapping longer than the payload, the rest never comes', async (context) => {
+    const session = await established(context, { checksum: true });
+    const before = session.dataAcked;
+    const { request } = context;
+    const option = session.mapping(session.first, request, { length: request.length + 100 });
+    const acked = await session.first.deliver(request, [option]);
+    await context.hub.sleep(Math.max(100_000, 2 * session.first.rtt));
+    const reset = session.first.reset;
+    session.close();
+    return { outcome: reset !== null ? resetText(reset) : acked === null ? 'silence' : session.dataAcked > before ? 'data-acked' : 'undelivered', details: [] };
+  }),
   single('join-after-fallback', 'a join after a fallback by plain data', async (context) => {
     const session = await opened(context);
     session.confirm();

@@ -118,7 +118,8 @@ export async function converse(hub: Hub, options: ConversationOptions): Promise<
   }
   const agreed = version;
   const chosen = STEPS.slice(1).filter(
-    (step) => step.versions.includes(agreed) && (options.steps === undefined || options.steps.includes(step.id)) && (step.patient !== true || options.patient === true),
+    (step) =>
+      step.versions.includes(agreed) && (options.steps === undefined || options.steps.includes(step.id)) && (step.patient !== true || options.patient === true),
   );
   const queue = [...chosen];
   const worker = async (): Promise<void> => {
@@ -156,7 +157,9 @@ async function steady(step: Step, context: StepContext, tables: readonly KnownTa
     const { retries, sent } = context.hub.counters;
     if (entry.count >= (retries > LOSSY * sent ? AGREE_LOSSY : AGREE)) return { result: entry.result, runs: i + 1 };
   }
-  const all = [...seen.values()].map(({ result, count }) => `${count} × ${result.outcome}${result.details.length > 0 ? ` (${result.details.join('; ')})` : ''}`);
+  const all = [...seen.values()].map(
+    ({ result, count }) => `${count} × ${result.outcome}${result.details.length > 0 ? ` (${result.details.join('; ')})` : ''}`,
+  );
   return { result: { outcome: 'unsteady', details: all }, runs: RUNS };
 }
 

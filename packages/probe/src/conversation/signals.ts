@@ -69,7 +69,10 @@ export const SIGNALS: readonly Step[] = [
     let count = 0;
     for (; count < MOST_JOINS && result.outcome === 'joined'; count++) result = await joinOutcome(context, session);
     session.close();
-    return { outcome: result.outcome === 'joined' ? 'no-limit' : result.outcome, details: [`${result.outcome === 'joined' ? count : count - 1} further subflows`] };
+    return {
+      outcome: result.outcome === 'joined' ? 'no-limit' : result.outcome,
+      details: [`${result.outcome === 'joined' ? count : count - 1} further subflows`],
+    };
   }),
   step('join-after-bare', 'a join after a third ACK without the option', async (context) => {
     const session = await opened(context);
@@ -95,16 +98,25 @@ export const SIGNALS: readonly Step[] = [
     const flow = session.first;
     const start = context.hub.now();
     session.confirm();
-    await until(context.hub, Math.max(900_000, context.silence), () => flow.arrivals.filter(({ packet }) => mptcpOption(packet, 'add-addr') !== undefined).length >= 3);
+    await until(
+      context.hub,
+      Math.max(900_000, context.silence),
+      () => flow.arrivals.filter(({ packet }) => mptcpOption(packet, 'add-addr') !== undefined).length >= 3,
+    );
     const told = flow.arrivals.filter(({ packet }) => mptcpOption(packet, 'add-addr') !== undefined);
     session.close();
     if (told.length === 0) return { outcome: 'none', details: [] };
     const first = mptcpOption(told[0]!.packet, 'add-addr')!;
     const { hmac } = first;
-    const right = hmac === null ? context.version === 0 : sameBytes(hmac, addAddressHmac(u64(session.serverKey!), u64(session.clientKey), first.addressId, first.address, first.port ?? 0));
+    const right =
+      hmac === null
+        ? context.version === 0
+        : sameBytes(hmac, addAddressHmac(u64(session.serverKey!), u64(session.clientKey), first.addressId, first.address, first.port ?? 0));
     return {
       outcome: `announced${right ? '' : '+bad-hmac'}${told.length > 1 ? '+repeated' : ''}`,
-      details: [`${formatAddress(first.address)}${first.port === null ? '' : `:${first.port}`}, id ${first.addressId}, at ${told.map(({ at }) => `+${((at - start) / 1e6).toFixed(1)} s`).join(', ')}`],
+      details: [
+        `${formatAddress(first.address)}${first.port === null ? '' : `:${first.port}`}, id ${first.addressId}, at ${told.map(({ at }) => `+${((at - start) / 1e6).toFixed(1)} s`).join(', ')}`,
+      ],
     };
   }),
   step('remove-addr', 'REMOVE_ADDR of the second subflow', async (context) => {
@@ -133,15 +145,20 @@ export const SIGNALS: readonly Step[] = [
   fastclose('fastclose-ack', 'MP_FASTCLOSE on an ACK, the right key', FLAG.ack, true),
   fastclose('fastclose-rst', 'MP_FASTCLOSE on a RST, the right key', FLAG.rst | FLAG.ack, true),
   fastclose('fastclose-wrong', 'MP_FASTCLOSE with a wrong key', FLAG.ack, false),
-  step('tcprst', 'a reset with MP_TCPRST of one subflow: the other goes on', async (context) => {
-    const session = await established(context);
-    const join = await joined(context, session);
-    join.flow.close([mptcp({ subtype: 'tcprst', flags: 0, reason: 5 })]);
-    await context.hub.sleep(Math.max(20_000, session.first.rtt));
-    const result = await exchange(context, session);
-    session.close();
-    return result;
-  }, [1]),
+  step(
+    'tcprst',
+    'a reset with MP_TCPRST of one subflow: the other goes on',
+    async (context) => {
+      const session = await established(context);
+      const join = await joined(context, session);
+      join.flow.close([mptcp({ subtype: 'tcprst', flags: 0, reason: 5 })]);
+      await context.hub.sleep(Math.max(20_000, session.first.rtt));
+      const result = await exchange(context, session);
+      session.close();
+      return result;
+    },
+    [1],
+  ),
   step('unread-data', 'the application closes with data unread', async (context) => {
     const session = await established(context);
     const flow = session.first;
@@ -261,4 +278,3 @@ function fastclose(id: string, title: string, flags: number, right: boolean): St
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
-

@@ -9,7 +9,8 @@ import { ProbeError } from '../errors.ts';
 export async function resolveTarget(text: string, family: 4 | 6 | null, defaultPort = 80): Promise<{ host: string; address: IpAddress; port: number }> {
   const match = /^\[([^\]]+)\](?::(\d+))?$/.exec(text) ?? (isIP(text) === 6 ? [text, text] : /^([^:]+)(?::(\d+))?$/.exec(text));
   const port = match?.[2] === undefined ? defaultPort : Number(match[2]);
-  if (match === null || match === undefined || port < 1 || port > 65_535) throw new ProbeError('BAD_TARGET', `"${text}"; expected HOST, HOST:PORT or [IPv6]:PORT`);
+  if (match === null || match === undefined || port < 1 || port > 65_535)
+    throw new ProbeError('BAD_TARGET', `"${text}"; expected HOST, HOST:PORT or [IPv6]:PORT`);
   const host = match[1]!;
   const kind = isIP(host);
   if (kind !== 0) {

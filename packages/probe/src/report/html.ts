@@ -23,9 +23,16 @@ export function reportHtml(report: ProbeReport): string {
 
 function pathSection(path: NonNullable<ProbeReport['path']>): string {
   return `<section><h2>The path</h2>${hopPicture(path)}
-${path.findings.length === 0 ? '' : `<table><thead><tr><th>Behaviour</th><th>Where</th><th>Direction</th><th>How sure</th><th>Seen</th></tr></thead><tbody>${path.findings
-    .map((one) => `<tr class="${BEHAVIOURS[one.behaviour].severity}"><td>${escape(BEHAVIOURS[one.behaviour].does)}</td><td>${escape(placeText(one, path.facts))}</td><td>${one.direction === 'forward' ? 'to the server' : 'to the client'}</td><td>${one.certainty}</td><td>${one.evidence.map(escape).join('<br>')}</td></tr>`)
-    .join('')}</tbody></table>`}
+${
+  path.findings.length === 0
+    ? ''
+    : `<table><thead><tr><th>Behaviour</th><th>Where</th><th>Direction</th><th>How sure</th><th>Seen</th></tr></thead><tbody>${path.findings
+        .map(
+          (one) =>
+            `<tr class="${BEHAVIOURS[one.behaviour].severity}"><td>${escape(BEHAVIOURS[one.behaviour].does)}</td><td>${escape(placeText(one, path.facts))}</td><td>${one.direction === 'forward' ? 'to the server' : 'to the client'}</td><td>${one.certainty}</td><td>${one.evidence.map(escape).join('<br>')}</td></tr>`,
+        )
+        .join('')}</tbody></table>`
+}
 ${path.notes.map((note) => `<p class="note">${escape(note)}</p>`).join('')}
 ${path.walks.map(walkDetails).join('')}</section>`;
 }
@@ -62,7 +69,10 @@ function walkDetails(walk: WalkReport): string {
         : hop.routers.map(
             (router) =>
               `<tr><td>${hop.ttl}</td><td>${escape(router.name ?? router.address)}</td><td>${(router.rtt / 1000).toFixed(1)} ms</td><td>${router.quoted}</td><td>${router.differences
-                .map((one) => `<span class="${one.change}">${escape(one.field)} ${one.change === 'changed' ? `${escape(one.before)} → ${escape(one.after)}` : one.change}</span>`)
+                .map(
+                  (one) =>
+                    `<span class="${one.change}">${escape(one.field)} ${one.change === 'changed' ? `${escape(one.before)} → ${escape(one.after)}` : one.change}</span>`,
+                )
                 .join(', ')}${router.labels === '' ? '' : ` MPLS ${escape(router.labels)}`}</td></tr>`,
           ),
     )

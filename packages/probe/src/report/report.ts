@@ -43,7 +43,14 @@ export interface ProbeReport {
   packets: RecordedPacket[];
 }
 
-export function probeReport(target: IpAddress, port: number, conversation: Conversation | null, facts: PathFacts | null, packets: RecordedPacket[], names: ReadonlyMap<string, string> = new Map()): ProbeReport {
+export function probeReport(
+  target: IpAddress,
+  port: number,
+  conversation: Conversation | null,
+  facts: PathFacts | null,
+  packets: RecordedPacket[],
+  names: ReadonlyMap<string, string> = new Map(),
+): ProbeReport {
   const path = facts === null ? null : { facts, findings: findings(facts), walks: walksOf(facts, names), notes: notesOf(facts) };
   return { target: formatEndpoint(target, port), conversation, path, verdict: verdictOf(conversation, path), packets };
 }
@@ -57,7 +64,8 @@ function verdictOf(conversation: Conversation | null, path: ProbeReport['path'])
   for (const finding of path?.findings ?? []) out.push(sentence(finding, path!.facts));
   if (path !== null && blocking.length === 0 && path.facts.answers.plain === 'syn-ack') {
     const { facts } = path;
-    if (facts.echoServer && !facts.echoLost) out.push(path.findings.length === 0 ? 'Nothing on the path touches Multipath TCP, in either direction.' : 'Multipath TCP gets through this path.');
+    if (facts.echoServer && !facts.echoLost)
+      out.push(path.findings.length === 0 ? 'Nothing on the path touches Multipath TCP, in either direction.' : 'Multipath TCP gets through this path.');
     else out.push(...unseen(facts, path.findings));
   }
   return out;
@@ -79,7 +87,10 @@ function serverSentence(conversation: Conversation, path: ProbeReport['path']): 
     case 'multipath': {
       const count = (judgement: string): number => steps.filter((one) => one.judgement === judgement).length;
       const deviations = count('known deviation') + count('new deviation');
-      const like = conversation.resembles !== null && conversation.resembles.agrees / conversation.resembles.of > 0.9 ? ` It behaves like ${conversation.resembles.name}.` : '';
+      const like =
+        conversation.resembles !== null && conversation.resembles.agrees / conversation.resembles.of > 0.9
+          ? ` It behaves like ${conversation.resembles.name}.`
+          : '';
       return `The server speaks Multipath TCP version ${version}: ${count('conforms')} of ${steps.length - count('not run')} steps as the RFC asks${deviations === 0 ? '' : `, ${count('known deviation')} known and ${count('new deviation')} new deviations`}.${like}`;
     }
   }
@@ -89,8 +100,12 @@ function serverSentence(conversation: Conversation, path: ProbeReport['path']): 
 function unseen(facts: PathFacts, list: readonly Finding[]): string[] {
   const syn = facts.observations.find((one) => one.stage === 'syn');
   const last = (syn?.hops ?? []).filter((hop) => hop.answers.length > 0).at(-1);
-  const reach = last === undefined ? 'No router quoted our packets' : `${list.length === 0 ? 'Nothing was changed' : 'Nothing else was changed'} as far as hop ${last.ttl}`;
-  const short = last !== undefined && last.answers.every((one) => (seen(one.quote)?.options ?? null) === null) ? ' (its quote ends before the options: cannot tell for them)' : '';
+  const reach =
+    last === undefined ? 'No router quoted our packets' : `${list.length === 0 ? 'Nothing was changed' : 'Nothing else was changed'} as far as hop ${last.ttl}`;
+  const short =
+    last !== undefined && last.answers.every((one) => (seen(one.quote)?.options ?? null) === null)
+      ? ' (its quote ends before the options: cannot tell for them)'
+      : '';
   const rest = facts.echoLost ? 'the echo server stopped answering' : 'there is no echo server ("subflow probe --serve")';
   return [`${reach}${short}. What happens behind it and on the way back cannot be told: ${rest} at the other end.`];
 }
@@ -99,7 +114,8 @@ function notesOf(facts: PathFacts): string[] {
   const notes: string[] = [];
   if (facts.rejectedQuotes > 0) notes.push(`${facts.rejectedQuotes} ICMP errors quoted packets that were never sent; they were left out`);
   if (facts.distance === null) notes.push('the server does not answer echo requests: a proxy cannot be told from the server by distance');
-  for (const hop of liars(facts)) notes.push(`hop ${hop.ttl} (${hop.address}) quotes ${hop.fields.join(', ')} otherwise than all behind it: its quotes are not believed`);
+  for (const hop of liars(facts))
+    notes.push(`hop ${hop.ttl} (${hop.address}) quotes ${hop.fields.join(', ')} otherwise than all behind it: its quotes are not believed`);
   if (facts.echoServer && facts.outside !== null) notes.push(`the server sees ${facts.outside}`);
   return notes;
 }
@@ -140,7 +156,11 @@ function walksOf(facts: PathFacts, names: ReadonlyMap<string, string>): WalkRepo
     });
 }
 
-function hopLine(_observation: Observation, hop: { ttl: number; answers: readonly { from: string; sent: Uint8Array; quote: Uint8Array; rtt: number; labels: string }[] }, names: ReadonlyMap<string, string>): HopLine {
+function hopLine(
+  _observation: Observation,
+  hop: { ttl: number; answers: readonly { from: string; sent: Uint8Array; quote: Uint8Array; rtt: number; labels: string }[] },
+  names: ReadonlyMap<string, string>,
+): HopLine {
   const routers = new Map<string, HopLine['routers'][number]>();
   for (const answer of hop.answers) {
     const known = routers.get(answer.from);
@@ -150,7 +170,14 @@ function hopLine(_observation: Observation, hop: { ttl: number; answers: readonl
       continue;
     }
     const packet = seen(answer.quote);
-    routers.set(answer.from, { address: answer.from, name: names.get(answer.from) ?? null, rtt: answer.rtt, labels: answer.labels, quoted: packet?.tcpBytes ?? 0, differences: list });
+    routers.set(answer.from, {
+      address: answer.from,
+      name: names.get(answer.from) ?? null,
+      rtt: answer.rtt,
+      labels: answer.labels,
+      quoted: packet?.tcpBytes ?? 0,
+      differences: list,
+    });
   }
   return { ttl: hop.ttl, routers: [...routers.values()] };
 }
@@ -160,7 +187,9 @@ export function layersOf(bytes: Uint8Array): string {
   const packet = seen(bytes);
   if (packet === null) return `${bytes.length} octets`;
   const flags = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'].filter((_, i) => (packet.flags & (1 << i)) !== 0);
-  const options = (packet.options ?? []).filter((one) => one.kind !== 'nop' && one.kind !== 'end').map((one) => optionName(one).replace('tcp.option.', '').replace('mptcp.', 'MP '));
+  const options = (packet.options ?? [])
+    .filter((one) => one.kind !== 'nop' && one.kind !== 'end')
+    .map((one) => optionName(one).replace('tcp.option.', '').replace('mptcp.', 'MP '));
   const data = packet.payloadLength > 0 ? ` / ${packet.payloadLength} octets` : '';
   return `${packet.version === 4 ? 'IP' : 'IPv6'} / TCP ${flags.join(' ')}${options.length > 0 ? ` / ${options.join(', ')}` : ''}${data}`;
 }

@@ -17,7 +17,13 @@ export function reportText(report: ProbeReport, paint: Paint = PLAIN): string[] 
   const out: string[] = [paint('bold', report.target), ''];
   for (const line of report.verdict) out.push(...wrapped(line));
   if (report.conversation !== null && report.conversation.steps.length > 0) {
-    out.push('', paint('bold', `Conversation${report.conversation.version === null ? '' : `, version ${report.conversation.version}`} (${(report.conversation.microseconds / 1e6).toFixed(1)} s)`));
+    out.push(
+      '',
+      paint(
+        'bold',
+        `Conversation${report.conversation.version === null ? '' : `, version ${report.conversation.version}`} (${(report.conversation.microseconds / 1e6).toFixed(1)} s)`,
+      ),
+    );
     for (const step of report.conversation.steps) out.push(...stepLines(step, paint));
   }
   if (report.path !== null) {
@@ -80,4 +86,3 @@ function wrapped(text: string, width = 110): string[] {
   }
   return [...lines, line];
 }
-

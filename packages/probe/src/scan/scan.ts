@@ -85,7 +85,17 @@ export class Scanner {
 
   /** One target: version 1 first, version 0 when that is not spoken. */
   async one({ name, address, port }: { name: string; address: IpAddress; port: number }): Promise<ScanResult> {
-    const result: ScanResult = { target: name, address: formatEndpoint(address, port), v1: 'not asked', v0: 'not asked', mirror: false, checksum: false, noJoin: false, rtt: null, skipped: null };
+    const result: ScanResult = {
+      target: name,
+      address: formatEndpoint(address, port),
+      v1: 'not asked',
+      v0: 'not asked',
+      mirror: false,
+      checksum: false,
+      noJoin: false,
+      rtt: null,
+      skipped: null,
+    };
     result.v1 = await this.ask(address, port, 1, result);
     if (result.v1 === 'no' || result.v1 === 'reflected') result.v0 = await this.ask(address, port, 0, result);
     return result;
@@ -99,7 +109,15 @@ export class Scanner {
       return 'not asked';
     }
     const key = random64(hub);
-    const capable: MpCapable = { subtype: 'capable', version, flags: CAPABLE_FLAG.sha256, senderKey: version === 0 ? u64(key) : null, receiverKey: null, dataLength: null, checksum: null };
+    const capable: MpCapable = {
+      subtype: 'capable',
+      version,
+      flags: CAPABLE_FLAG.sha256,
+      senderKey: version === 0 ? u64(key) : null,
+      receiverKey: null,
+      dataLength: null,
+      checksum: null,
+    };
     const unknown: TcpOption = { kind: 'unknown', code: 254, data: Uint8Array.of(0x5b, 0xf1, 0x0a, 0x0e) };
     // One port serves all targets: they differ in address.
     const flow = new Flow(hub, address, port, { source, reserved: this.portFor(source) });
@@ -108,7 +126,11 @@ export class Scanner {
     let answer = null;
     for (let i = 0; i < this.options.tries && answer === null && flow.reset === null; i++) {
       await this.pace.turn();
-      answer = await flow.ask(() => flow.build({ flags: FLAG.syn, seq: flow.iss, options: list }), ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0, { tries: 1, wait });
+      answer = await flow.ask(
+        () => flow.build({ flags: FLAG.syn, seq: flow.iss, options: list }),
+        ({ packet }) => (packet.tcp.flags & FLAG.syn) !== 0,
+        { tries: 1, wait },
+      );
       wait *= 2;
     }
     const refused = flow.reset !== null;

@@ -57,9 +57,12 @@ export function* targetsOf(line: string, owned: readonly Prefix[], port: number)
     yield* addressesOf(range, port);
     return;
   }
-  const match = /^\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?$/.exec(text) ?? (/^[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*$/.test(text) ? [text, text] : /^([\w.-]+)(?::(\d{1,5}))?$/.exec(text));
+  const match =
+    /^\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?$/.exec(text) ??
+    (/^[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*$/.test(text) ? [text, text] : /^([\w.-]+)(?::(\d{1,5}))?$/.exec(text));
   const chosen = match?.[2] === undefined ? port : Number(match[2]);
-  if (match === null || match === undefined || chosen < 1 || chosen > 65_535) throw new ProbeError('BAD_LIST', `"${text}" is no target; expected HOST, HOST:PORT, [IPv6]:PORT or a range`);
+  if (match === null || match === undefined || chosen < 1 || chosen > 65_535)
+    throw new ProbeError('BAD_LIST', `"${text}" is no target; expected HOST, HOST:PORT, [IPv6]:PORT or a range`);
   let address: IpAddress | null = null;
   try {
     if (/^[\d.]+$/.test(match[1]!) || match[1]!.includes(':')) address = parseAddress(match[1]!);

@@ -113,12 +113,21 @@ function optionOf(layer: Layer, reader: Arguments, payload: Uint8Array, flow: Pi
     case 'OPTION':
       return { kind: 'unknown', code: n('kind', 254, 0), data: bytesOf(reader.raw('data', 1) ?? new Uint8Array(0), text) };
     case 'MP_CAPABLE':
-      return option({ subtype: 'capable', version: n('version', 1), flags: n('flags', 1), senderKey: key('senderKey'), receiverKey: key('receiverKey'), dataLength: reader.number('length'), checksum: reader.number('checksum') });
+      return option({
+        subtype: 'capable',
+        version: n('version', 1),
+        flags: n('flags', 1),
+        senderKey: key('senderKey'),
+        receiverKey: key('receiverKey'),
+        dataLength: reader.number('length'),
+        checksum: reader.number('checksum'),
+      });
     case 'MP_JOIN': {
       const hmac = reader.raw('hmac');
       const nonce = reader.number('nonce');
       if (hmac !== undefined && nonce === null) return option({ subtype: 'join-ack', reserved: 0, hmac: bytesOf(hmac, text).slice(0, 20) });
-      if (hmac !== undefined) return option({ subtype: 'join-synack', flags: n('flags'), addressId: n('id'), hmac: bytesOf(hmac, text).slice(0, 8), nonce: nonce! });
+      if (hmac !== undefined)
+        return option({ subtype: 'join-synack', flags: n('flags'), addressId: n('id'), hmac: bytesOf(hmac, text).slice(0, 8), nonce: nonce! });
       return option({ subtype: 'join-syn', flags: n('flags'), addressId: n('id', 1), token: n('token'), nonce: nonce ?? 1 });
     }
     case 'DSS':
@@ -126,7 +135,15 @@ function optionOf(layer: Layer, reader: Arguments, payload: Uint8Array, flow: Pi
     case 'ADD_ADDR': {
       const address = addressOf(reader.raw('address', 0), text);
       const hmac = reader.raw('hmac');
-      return option({ subtype: 'add-addr', version: 1, flags: n('flags'), addressId: n('id', 1), address, port: reader.number('port'), hmac: hmac === undefined ? null : bytesOf(hmac, text).slice(-8) });
+      return option({
+        subtype: 'add-addr',
+        version: 1,
+        flags: n('flags'),
+        addressId: n('id', 1),
+        address,
+        port: reader.number('port'),
+        hmac: hmac === undefined ? null : bytesOf(hmac, text).slice(-8),
+      });
     }
     case 'REMOVE_ADDR':
       return option({ subtype: 'remove-addr', flags: n('flags'), addressIds: [n('id', 1, 0)] });
@@ -159,6 +176,8 @@ function dssOf(reader: Arguments, payload: Uint8Array, flow: Pick<Flow, 'iss' | 
   else if (wanted !== undefined) checksum = Number(asNumber(wanted, 'DSS checksum'));
   const fin = (reader.number('fin') ?? 0) !== 0;
   const flags =
-    (dataAck === null ? 0 : DSS_FLAG.dataAck | (wide ? DSS_FLAG.dataAck64 : 0)) | (dsn === null ? 0 : DSS_FLAG.mapping | (wide ? DSS_FLAG.dsn64 : 0)) | (fin ? DSS_FLAG.dataFin : 0);
+    (dataAck === null ? 0 : DSS_FLAG.dataAck | (wide ? DSS_FLAG.dataAck64 : 0)) |
+    (dsn === null ? 0 : DSS_FLAG.mapping | (wide ? DSS_FLAG.dsn64 : 0)) |
+    (fin ? DSS_FLAG.dataFin : 0);
   return { subtype: 'dss', flags, dataAck: dataAck === null ? null : u64(dataAck), dsn: dsn === null ? null : u64(dsn), ssn, dataLength, checksum };
 }

@@ -56,7 +56,11 @@ export function parseLayers(text: string, scope: Scope): Layer[] {
     switch (token.kind) {
       case 'variable': {
         const known = scope.values.get(token.text.slice(1));
-        if (known === undefined) throw new ProbeError('BAD_PROBE', `"${text}": ${token.text} is not known; expected one of ${[...scope.values.keys()].map((name) => `$${name}`).join(', ') || 'none so far'}`);
+        if (known === undefined)
+          throw new ProbeError(
+            'BAD_PROBE',
+            `"${text}": ${token.text} is not known; expected one of ${[...scope.values.keys()].map((name) => `$${name}`).join(', ') || 'none so far'}`,
+          );
         return known;
       }
       case 'number':
@@ -77,7 +81,7 @@ export function parseLayers(text: string, scope: Scope): Layer[] {
   const args = (): Map<string, Value> => {
     const out = new Map<string, Value>();
     take('(');
-    for (let n = 0; !(peek()?.kind === 'sign' && peek()!.text === ')'); ) {
+    for (let n = 0; !(peek()?.kind === 'sign' && peek()!.text === ')');) {
       if (peek() === undefined) throw wrong('expected ")"');
       const named = peek()!.kind === 'name' && tokens[i + 1]?.text === '=' && tokens[i + 1]?.kind === 'sign';
       if (named) {
@@ -113,10 +117,10 @@ function tokenize(text: string): Token[] {
   const out: Token[] = [];
   TOKEN.lastIndex = 0;
   while (TOKEN.lastIndex < text.length) {
-    const at = TOKEN.lastIndex;
-    if (text.slice(at).trim() === '') break;
+    const at = TOKEN.lastIndex + (text.slice(TOKEN.lastIndex).length - text.slice(TOKEN.lastIndex).trimStart().length);
+    if (at >= text.length) break;
     const match = TOKEN.exec(text);
-    if (match === null) throw new ProbeError('BAD_PROBE', `"${text}": "${text.slice(at).trim()[0]}" at character ${at + 1} is not understood`);
+    if (match === null) throw new ProbeError('BAD_PROBE', `"${text}": "${text[at]}" at character ${at + 1} is not understood`);
     const [, variable, number, quoted, name, sign] = match;
     const start = TOKEN.lastIndex - match[0].trimStart().length;
     if (variable !== undefined) out.push({ kind: 'variable', text: variable, at: start });

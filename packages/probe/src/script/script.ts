@@ -95,9 +95,14 @@ export function parseScript(text: string, file = 'script'): ProbeScript {
     throw new ProbeError('BAD_PROBE', `${file}: ${issue.path.join('.') || 'the file'}: ${issue.message}`);
   }
   for (const [i, one] of result.data.steps.entries()) {
-    if ((one.send === undefined) === (one.walk === undefined)) throw new ProbeError('BAD_PROBE', `${file}: steps.${i} has ${one.send === undefined ? 'neither "send" nor "walk"' : 'both "send" and "walk"'}; expected one of them`);
+    if ((one.send === undefined) === (one.walk === undefined))
+      throw new ProbeError(
+        'BAD_PROBE',
+        `${file}: steps.${i} has ${one.send === undefined ? 'neither "send" nor "walk"' : 'both "send" and "walk"'}; expected one of them`,
+      );
     for (const name of [one.expect?.has ?? [], one.expect?.lacks ?? []].flat()) {
-      if (OPTION_FIELDS[name] === undefined) throw new ProbeError('BAD_PROBE', `${file}: steps.${i}.expect: no option "${name}"; expected one of ${Object.keys(OPTION_FIELDS).join(', ')}`);
+      if (OPTION_FIELDS[name] === undefined)
+        throw new ProbeError('BAD_PROBE', `${file}: steps.${i}.expect: no option "${name}"; expected one of ${Object.keys(OPTION_FIELDS).join(', ')}`);
     }
   }
   return result.data;
@@ -140,14 +145,25 @@ async function sendStep(one: Step, flow: Flow, scope: Scope): Promise<Partly> {
     flow.hub.send(build());
   } else {
     const none = wanted.flags === 'none';
-    const flags = wanted.flags === undefined || none ? 0 : wanted.flags.split(/[ .|-]+/).reduce((bits, name) => bits | (FLAG[name.toLowerCase() as keyof typeof FLAG] ?? 0), 0);
+    const flags =
+      wanted.flags === undefined || none
+        ? 0
+        : wanted.flags.split(/[ .|-]+/).reduce((bits, name) => bits | (FLAG[name.toLowerCase() as keyof typeof FLAG] ?? 0), 0);
     answer = await flow.ask(build, ({ packet }) => none || (packet.tcp.flags & flags) === flags, { tries: one.tries, wait: one.wait * 1e6 });
     answer ??= flow.reset !== null && (flags & FLAG.rst) !== 0 ? flow.reset : null;
   }
-  if (spec.seq === undefined && (spec.flags & FLAG.syn) === 0) flow.sndNxt = (seq + (spec.payload?.length ?? 0) + ((spec.flags & FLAG.fin) !== 0 ? 1 : 0)) >>> 0;
+  if (spec.seq === undefined && (spec.flags & FLAG.syn) === 0)
+    flow.sndNxt = (seq + (spec.payload?.length ?? 0) + ((spec.flags & FLAG.fin) !== 0 ? 1 : 0)) >>> 0;
   const failure = wanted === undefined ? null : failureOf(wanted, answer);
   if (answer !== null && failure === null) for (const [name, path] of Object.entries(one.save ?? {})) scope.values.set(name, saved(answer, path));
-  return { passed: failure === null, sent: layersOf(sent), received: answer === null ? null : layersOf(answer.bytes), options: answer === null ? [] : mptcpHex(answer.bytes), failure, hops: [] };
+  return {
+    passed: failure === null,
+    sent: layersOf(sent),
+    received: answer === null ? null : layersOf(answer.bytes),
+    options: answer === null ? [] : mptcpHex(answer.bytes),
+    failure,
+    hops: [],
+  };
 }
 
 async function walkStep(one: Step, flow: Flow, scope: Scope): Promise<Partly> {
@@ -181,7 +197,8 @@ function failureOf(wanted: NonNullable<Step['expect']>, answer: Arrival | null):
   for (const name of [wanted.lacks ?? []].flat()) if (has(name)) return `expected no ${name}; the answer is ${layersOf(answer.bytes)}`;
   if (wanted.option !== undefined) {
     const pattern = new RegExp(`^${wanted.option.toLowerCase()}$`);
-    if (!mptcpHex(answer.bytes).some((one) => pattern.test(one))) return `expected option ${wanted.option}; the answer has ${mptcpHex(answer.bytes).join(' ') || 'none'}`;
+    if (!mptcpHex(answer.bytes).some((one) => pattern.test(one)))
+      return `expected option ${wanted.option}; the answer has ${mptcpHex(answer.bytes).join(' ') || 'none'}`;
   }
   return null;
 }
@@ -208,10 +225,10 @@ export function scriptText(result: ScriptResult, paint: Paint = (_, text) => tex
   for (const one of result.steps) {
     out.push(`  ${one.passed ? paint('good', '✓') : paint('bad', '✗')} ${one.name}: ${one.sent}`);
     if (one.received !== null) out.push(`      ${one.received}${one.options.length > 0 ? `  ${one.options.join(' ')}` : ''}`);
-    for (const hop of one.hops) out.push(`      ${String(hop.ttl).padStart(2)}: ${hop.from.join(', ') || '*'}${hop.changed.length > 0 ? `  ${hop.changed.join(', ')}` : ''}`);
+    for (const hop of one.hops)
+      out.push(`      ${String(hop.ttl).padStart(2)}: ${hop.from.join(', ') || '*'}${hop.changed.length > 0 ? `  ${hop.changed.join(', ')}` : ''}`);
     if (one.failure !== null) out.push(paint('bad', `      ${one.failure}`));
   }
   out.push(result.passed ? paint('good', 'passed') : paint('bad', 'failed'));
   return out;
 }
-
