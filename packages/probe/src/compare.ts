@@ -134,17 +134,21 @@ function optionDifferences(before: readonly TcpOption[], after: readonly TcpOpti
   const a = named(before);
   const b = named(after);
   const left = [...b];
+  const missing: typeof a = [];
   for (const one of a) {
     const i = left.findIndex((other) => other.name === one.name);
     if (i < 0) {
-      // An option emptied of its content is no longer what it was, but its kind is still there.
-      const changed = one.name.startsWith('mptcp.') ? left.findIndex((other) => other.name.startsWith('mptcp.')) : -1;
-      if (changed < 0) out.push({ field: one.name, change: 'removed', before: one.text, after: '' });
-      else out.push({ field: one.name, change: 'changed', before: one.text, after: left.splice(changed, 1)[0]!.text });
+      missing.push(one);
       continue;
     }
     const [other] = left.splice(i, 1);
     if (other!.text !== one.text) out.push({ field: one.name, change: 'changed', before: one.text, after: other!.text });
+  }
+  for (const one of missing) {
+    // An option emptied of its content is no longer what it was, but its kind is still there.
+    const i = one.name.startsWith('mptcp.') ? left.findIndex((other) => other.name.startsWith('mptcp.')) : -1;
+    if (i < 0) out.push({ field: one.name, change: 'removed', before: one.text, after: '' });
+    else out.push({ field: one.name, change: 'changed', before: one.text, after: left.splice(i, 1)[0]!.text });
   }
   for (const one of left) out.push({ field: one.name, change: 'added', before: '', after: one.text });
   const common = (list: { name: string }[], others: { name: string }[]): string =>

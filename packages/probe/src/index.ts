@@ -9,6 +9,7 @@ export { EchoClient } from './echo-client.ts';
 export { EchoServer } from './echo-server.ts';
 export type { EchoServerOptions } from './echo-server.ts';
 export { decodeFrame, encodeFrame } from './echo-protocol.ts';
+export { EXPECTED } from './expected.ts';
 export { Flow, mptcp, mptcpOption } from './flow.ts';
 export { readQuote } from './quote.ts';
 export type { Quote } from './quote.ts';

@@ -108,6 +108,8 @@ const COPIES = 6;
 /** Pairs sent, and the time between them, microseconds. */
 const PAIRS = 4;
 const PAIR_SPACING = 4_000;
+/** Octets of the server's answer that are sent again: room is left for options. */
+const ANSWER = 1_000;
 const SETTLE = 30_000;
 const MARKED = Uint8Array.from({ length: 100 }, (_, i) => 0x61 + (i % 26));
 /** An option nobody knows (RFC 6994 experiments use 253 and 254): who sends it back reflects. */
@@ -608,7 +610,7 @@ class PathRun {
     if (data !== undefined) {
       const dss: TcpOption = mptcp({ subtype: 'dss', flags: DSS_FLAG.dataAck, dataAck: { high: 0, low: 1 }, dsn: null, ssn: 0, dataLength: 0, checksum: null });
       const options = hex(optionsWith(unhex(data.hex), dss, 'dss'));
-      await this.back('answer', record, flow, [{ packet: data.index, options, trafficClass: DSCP | ECT0, window: mark('answer') }]);
+      await this.back('answer', record, flow, [{ packet: data.index, options, from: 0, to: ANSWER, trafficClass: DSCP | ECT0, window: mark('answer') }]);
       await this.back('answer-pair', record, flow, [
         { packet: data.index, options, from: 0, to: 100, window: mark('answer-pair') },
         { packet: data.index, options, from: 100, to: 200, window: mark('answer-pair', 1) },

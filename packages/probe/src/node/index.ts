@@ -39,3 +39,8 @@ export async function reverseNames(addresses: Iterable<string>): Promise<Map<str
   );
   return out;
 }
+
+export { PathBench } from './path-bench.ts';
+export type { PathBenchOptions } from './path-bench.ts';
+export { realisationsOf } from './real-boxes.ts';
+export type { BoxKind } from './real-boxes.ts';
