@@ -11,6 +11,8 @@ const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
 export const PROGRAMS = {
   ip: 'iproute2',
   nft: 'nftables',
+  iptables: 'iptables',
+  tc: 'iproute2',
   tcpdump: 'tcpdump',
   tshark: 'tshark',
   editcap: 'wireshark-common',

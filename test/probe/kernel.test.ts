@@ -1,13 +1,13 @@
 /** The prober against kernels: every row of the table of Linux's answers, over a path of three kernel routers. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { command } from '@subflow/link';
 import { describeSystem } from '../interop/require-system.ts';
-import { KernelPathWorld } from './kernel-path.ts';
+import { PathBench } from '@subflow/probe/node';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CLI = join(ROOT, 'packages/cli/bin/subflow.mjs');
@@ -97,7 +97,7 @@ const ROWS: readonly (readonly [row: string, step: string, outcome: string])[] =
 ];
 
 describeSystem('the prober and the kernel', () => {
-  const world = new KernelPathWorld(3);
+  const world = new PathBench({ routers: 3 });
   const directory = mkdtempSync(join(tmpdir(), 'subflow-probe-'));
   const runner = ['--import', 'tsx'];
   const target = `${world.serverAddress}:8080`;
@@ -291,12 +291,87 @@ describeSystem('the prober and the kernel', () => {
     expect(world.client.run('nft', 'list', 'ruleset').trim()).toBe('');
   });
 
+  it('needs no privilege at all on a macvtap that root has made', { timeout: 60_000 }, async () => {
+    const { client } = world;
+    // A neighbour on an Ethernet: the first router's second interface.
+    command('ip', ['link', 'add', 'eth', 'netns', client.name, 'type', 'veth', 'peer', 'name', 'eth', 'netns', world.routers[0]!.name]);
+    client.ip('link', 'set', 'eth', 'up');
+    world.routers[0]!.ip('address', 'add', '198.51.100.254/24', 'dev', 'eth');
+    world.routers[0]!.ip('link', 'set', 'eth', 'up');
+    for (const [i, router] of [...world.routers, world.server].entries())
+      if (i > 0) router.ip('route', 'add', '198.51.100.0/24', 'via', `192.0.2.${4 * i + 1}`);
+    client.ip('link', 'add', 'link', 'eth', 'name', 'tap', 'type', 'macvtap', 'mode', 'bridge');
+    client.ip('link', 'set', 'tap', 'up');
+    const device = `/dev/tap${client.run('cat', '/sys/class/net/tap/ifindex').trim()}`;
+    chownSync(device, 65534, 65534);
+    const shell = `mount --bind ${ROOT} /mnt && exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all ${process.execPath} /mnt/packages/cli/bin/subflow.mjs probe ${target} --json --interface tap --address 198.51.100.9/24 --gateway 198.51.100.254 --steps data,join,join-token`;
+    const { code, stdout, stderr } = await world.run(client, 'unshare', ['-m', 'sh', '-c', shell]);
+    expect(code, stderr).toBe(0);
+    expect([...outcomes(JSON.parse(stdout) as Report).values()]).toEqual(['v1', 'mptcp', 'joined+data', 'join-reset:1']);
+    client.ip('link', 'del', 'eth');
+  });
+
+  it('scans: resumes, refuses ranges, honours the block list, says which servers speak it', { timeout: 60_000 }, async () => {
+    const list = join(directory, 'list');
+    const out = join(directory, 'out.jsonl');
+    writeFileSync(
+      list,
+      `${world.serverAddress}:8080\n${world.serverAddress}:8081 # plain\n${world.serverAddress}:82\n192.0.2.6\n[${world.serverAddress6}]:8080\n`,
+    );
+    writeFileSync(join(directory, 'block'), '192.0.2.4/30\n');
+    const scan = (...args: string[]) => world.run(world.client, process.execPath, [CLI, 'scan', ...args]);
+    const first = await scan(list, '-o', out, '--block', join(directory, 'block'));
+    expect(first.code, first.stderr).toBe(0);
+    const lines = readFileSync(out, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { target: string; v1: string; v0: string; skipped: string | null });
+    expect(Object.fromEntries(lines.map((one) => [one.target, one.skipped ?? `${one.v1} ${one.v0}`]))).toEqual({
+      [`${world.serverAddress}:8080`]: 'yes not asked',
+      [`${world.serverAddress}:8081`]: 'no no',
+      [`${world.serverAddress}:82`]: 'refused not asked',
+      '192.0.2.6': '192.0.2.6 is in the block list (192.0.2.4/30)',
+      [`[${world.serverAddress6}]:8080`]: 'yes not asked',
+    });
+    const again = await scan(list, '-o', out);
+    expect(again.stderr).toContain('5 were there already');
+    expect(readFileSync(out, 'utf8').trim().split('\n')).toHaveLength(5);
+    writeFileSync(list, '192.0.2.12/30\n');
+    const refused = await scan(list);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/^NOT_ALLOWED: the range 192\.0\.2\.12\/30 was not released/);
+    const owned = await scan(list, '--i-own-this', '192.0.2.0/24', '--tries', '1', '--wait', '0.3', '--port', '8080');
+    expect(owned.code, owned.stderr).toBe(0);
+    expect(owned.stdout.trim().split('\n')).toHaveLength(4);
+  });
+
   it('stops on Ctrl-C with everything closed', { timeout: 30_000 }, async () => {
     const child = world.start(world.client, process.execPath, [CLI, 'probe', target, '--no-path', '--patient', '--steps', 'bad-checksum-then-silence']);
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     child.kill('SIGINT');
     const code = await new Promise((resolve) => child.once('exit', resolve));
     expect(code).toBe(130);
+  });
+
+  it('names real boxes between namespaces: nft, tc-BPF, TCPOPTSTRIP, TUN', { timeout: 120_000 }, async () => {
+    const rows = ['strip-synack', 'strip-data', 'strip-all', 'nat', 'clamp-mss', 'coalesce', 'proxy', 'drop-syn', 'proactive-ack'].flatMap((name) => [
+      '--box',
+      name,
+    ]);
+    const child = spawn(process.execPath, [CLI, 'bench-path', ...rows, '--seed', '11', '--json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    let errors = '';
+    child.stdout.on('data', (chunk: Buffer) => (text += String(chunk)));
+    child.stderr.on('data', (chunk: Buffer) => (errors += String(chunk)));
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    const lines = text
+      .trim()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as { box: string; kind: string; at: number; named: boolean; placed: boolean; found: unknown });
+    expect(lines.filter((one) => !one.named || !one.placed)).toEqual([]);
+    expect(new Set(lines.map((one) => one.kind))).toEqual(new Set(['userspace', 'nft', 'iptables', 'tc-bpf']));
+    expect(code, errors).toBe(0);
   });
 
   it('resets the subflow after two minutes of silence behind a wrong checksum', { timeout: 180_000 }, async () => {

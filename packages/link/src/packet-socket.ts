@@ -3,11 +3,12 @@
  * keeps its own addresses and never sees ours; on Ethernet we answer ARP and neighbour discovery ourselves.
  */
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { inPrefix, sameAddress } from '@subflow/wire';
 import type { InterfaceAddress } from '@subflow/stack';
 import { LinkError } from './errors.ts';
 import { ETHERNET_HEADER, Neighbours } from './neighbours.ts';
-import { attachFilter, bindPacket, close, packetSocket, setSocketOption } from './system.ts';
+import { attachFilter, bindPacket, close, errno, errnoName, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, packetSocket, setSocketOption } from './system.ts';
 import { VnetPort } from './vnet-port.ts';
 
 const SOL_PACKET = 263;
@@ -25,6 +26,8 @@ export interface PacketSocketOptions {
   addresses: readonly InterfaceAddress[];
   /** Routers for what is not on the link; Ethernet only. */
   gateways?: readonly Uint8Array[];
+  /** The interface is a macvtap: its device (`/dev/tap7`), which whoever owns it may open without any capability. */
+  tap?: string;
 }
 
 export class PacketSocketPort extends VnetPort {
@@ -39,7 +42,7 @@ export class PacketSocketPort extends VnetPort {
   constructor(name: string, options: PacketSocketOptions) {
     const facts = deviceFacts(name);
     const ethernet = facts.type === ARPHRD_ETHERNET;
-    super(name, openSocket(facts.index, ethernet, options), true, ethernet ? ETHERNET_HEADER : 0);
+    super(name, options.tap === undefined ? openSocket(facts.index, ethernet, options) : openTap(options.tap), true, ethernet ? ETHERNET_HEADER : 0);
     this.ethernet = ethernet;
     this.mac = facts.mac;
     this.addresses = options.addresses;
@@ -128,6 +131,18 @@ export function deviceFacts(name: string): DeviceFacts {
     if (error instanceof LinkError) throw error;
     throw new LinkError('NO_DEVICE', `there is no interface "${name}" here; expected one of \`ip link\``, { cause: error });
   }
+}
+
+/** The device of a macvtap: frames with virtio-net headers, as packet sockets have them. Throws {@link LinkError} `NO_PRIVILEGE`, `NO_DEVICE`. */
+function openTap(path: string): number {
+  const fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd >= 0) return fd;
+  const number = errno();
+  const refused = number === constants.errno.EACCES || number === constants.errno.EPERM;
+  throw new LinkError(
+    refused ? 'NO_PRIVILEGE' : 'NO_DEVICE',
+    `${path}: ${errnoName(number)}; expected ${refused ? 'read and write permission on' : ''} the device of a macvtap`,
+  );
 }
 
 function openSocket(index: number, ethernet: boolean, options: PacketSocketOptions): number {

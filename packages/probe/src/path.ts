@@ -2,48 +2,19 @@
  * The experiment on a path: packets of every stage of a connection are sent, walked hop by hop, and (with an echo server at
  * the other end) compared with what arrived, in both directions. What comes out are observations; `rules.ts` reads them.
  */
-import { DSS_FLAG, encodeTcpOptions, FLAG, formatAddress, isMalformed, parseAddress, parsePacketValue } from '@subflow/wire';
+import { DSS_FLAG, FLAG, formatAddress, parseAddress } from '@subflow/wire';
 import type { IpAddress, TcpOption } from '@subflow/wire';
 import { hex, seen } from './compare.ts';
 import { EchoClient } from './echo-client.ts';
 import { unhex } from './echo-protocol.ts';
 import type { EchoFlow, EchoPacket, EchoTemplate } from './echo-protocol.ts';
 import { Flow, mptcp } from './flow.ts';
-import type { Arrival } from './flow.ts';
 import type { Hub } from './hub.ts';
+import { forged, isSynAck, matched, optionsWith, payloadOf, reflects, sentReset } from './evidence.ts';
+import { mark, UNMARKED } from './observation.ts';
+import type { Observation, Stage } from './observation.ts';
 import { mssFor, Session } from './session.ts';
 import { echoWalk, until, walk } from './walk.ts';
-
-export const STAGES = ['plain-syn', 'syn', 'ack', 'data', 'plain-data', 'hole', 'pair', 'join', 'add-addr', 'synack', 'answer', 'answer-pair'] as const;
-export type Stage = (typeof STAGES)[number];
-
-/** One answer of a hop, ours or the echo server's. */
-export interface SeenAnswer {
-  from: string;
-  sent: Uint8Array;
-  quote: Uint8Array;
-  rtt: number;
-  labels: string;
-}
-
-export interface SeenHop {
-  ttl: number;
-  answers: SeenAnswer[];
-}
-
-/** Packets of one stage in one direction, and what became of them. */
-export interface Observation {
-  stage: Stage;
-  direction: 'forward' | 'backward';
-  /** Every copy sent at full TTL. */
-  sent: Uint8Array[];
-  /** Those of the walk: where TTLs are set anew they arrive too. */
-  walked: Uint8Array[];
-  /** What of it the other end saw; null: nobody there to tell. */
-  arrived: Uint8Array[] | null;
-  /** Hops, counted from the sender; null: not walked. */
-  hops: SeenHop[] | null;
-}
 
 export interface PathFacts {
   target: IpAddress;
@@ -114,16 +85,6 @@ const SETTLE = 30_000;
 const MARKED = Uint8Array.from({ length: 100 }, (_, i) => 0x61 + (i % 26));
 /** An option nobody knows (RFC 6994 experiments use 253 and 254): who sends it back reflects. */
 const UNKNOWN_OPTION: TcpOption = { kind: 'unknown', code: 254, data: Uint8Array.of(0x5b, 0xf1, 0x0a, 0x0e) };
-
-/**
- * The window of a stage's packets: it tells stages apart at the other end. The low octet is the walk's with IPv6 ({@link walk}).
- */
-function mark(stage: Stage, index = 0): number {
-  return ((0xc0 + STAGES.indexOf(stage)) << 8) | index;
-}
-
-/** Packets that belong to no stage. */
-const UNMARKED = 0xdf00;
 
 /** Runs the whole experiment. Throws ProbeError `NO_ROUTE`. */
 export async function observePath(hub: Hub, options: PathOptions): Promise<PathFacts> {
@@ -649,82 +610,4 @@ class PathRun {
     }
     if (observation.sent.length > 0) this.facts.observations.push(observation);
   }
-}
-
-/** Packets of a stage among those that arrived: by their marks (identification and window), or by place in the stream. */
-function matched(observation: Observation, arrived: readonly Uint8Array[], flow: Flow, others: ReadonlySet<number>): Uint8Array[] {
-  const sent = [...observation.sent, ...observation.walked].map((one) => seen(one)!);
-  const marks = new Set(sent.map((one) => one.identification));
-  const syn = arrived.map((one) => seen(one)).find((one) => one !== null && (one.flags & FLAG.syn) !== 0);
-  const base = sent[0]!;
-  const shift = observation.direction === 'backward' || syn === undefined || syn === null ? 0 : (syn.seq - flow.iss) | 0;
-  return arrived.filter((bytes) => {
-    const one = seen(bytes);
-    if (one === null || (one.flags & FLAG.rst) !== 0 || (one.flags & FLAG.syn) !== (base.flags & FLAG.syn)) return false;
-    const marked = one.window >>> 8 === sent[0]!.window >>> 8 || (one.version === 4 && marks.has(one.identification) && one.identification !== 0);
-    if (observation.direction === 'backward') return marked;
-    if ((base.flags & FLAG.syn) !== 0) return (one.flags & FLAG.ack) === (base.flags & FLAG.ack);
-    if (base.payloadLength <= 0) return one.payloadLength === 0 && marked;
-    // Whatever lies within the range that was sent, cut or joined; a window of another stage says that it is that one's.
-    const foreign =
-      others.has(one.identification) || (!marked && (one.window >>> 8 === UNMARKED >>> 8 || STAGES.some((other) => mark(other) >>> 8 === one.window >>> 8)));
-    return (
-      !foreign &&
-      sent.some((wanted) => {
-        const from = (one.seq - shift - wanted.seq) | 0;
-        return one.payloadLength > 0 && from > -wanted.payloadLength && from < wanted.payloadLength;
-      })
-    );
-  });
-}
-
-function sentReset(packets: readonly EchoPacket[]): boolean {
-  return packets.some((one) => one.direction === 'out' && (seen(unhex(one.hex))!.flags & FLAG.rst) !== 0);
-}
-
-function isSynAck(packet: EchoPacket): boolean {
-  const one = seen(unhex(packet.hex));
-  return one !== null && (one.flags & (FLAG.syn | FLAG.ack)) === (FLAG.syn | FLAG.ack);
-}
-
-function payloadOf(packet: EchoPacket): number {
-  return seen(unhex(packet.hex))?.payloadLength ?? 0;
-}
-
-/** Options of a packet as bytes, with a Multipath TCP option of a subtype among them: its own, or the one given. */
-function optionsWith(bytes: Uint8Array, option: TcpOption, subtype: string): Uint8Array {
-  const packet = parsePacketValue(bytes);
-  if (isMalformed(packet) || packet.tcp === null) return new Uint8Array(0);
-  const start = packet.ip.headerLength + 20;
-  const own = bytes.slice(start, packet.ip.headerLength + packet.tcp.headerLength);
-  if (packet.tcp.options.some((one) => one.kind === 'mptcp' && (one.option.subtype === subtype || subtype === 'dss'))) return own;
-  const kept = packet.tcp.options.filter((one) => one.kind !== 'end' && one.kind !== 'mptcp');
-  return encodeTcpOptions([...kept, option]);
-}
-
-/** The peer's SYN+ACK carries what only our SYN had. */
-function reflects(answer: Arrival, sent: readonly TcpOption[]): boolean {
-  const unknown = sent.some((one) => one.kind === 'unknown');
-  if (unknown && answer.packet.tcp.options.some((one) => one.kind === 'unknown' && one.code === 254)) return true;
-  const capable = sent.find((one) => one.kind === 'mptcp' && one.option.subtype === 'capable');
-  const own = capable?.kind === 'mptcp' && capable.option.subtype === 'capable' ? capable.option : null;
-  return answer.packet.tcp.options.some((one) => {
-    if (one.kind !== 'mptcp' || one.option.subtype !== 'capable' || own === null) return false;
-    // Version 1's SYN has no key: a server that puts none into its answer has sent the option back.
-    if (one.option.senderKey === null) return true;
-    return own.senderKey !== null && own.senderKey.high === one.option.senderKey.high && own.senderKey.low === one.option.senderKey.low;
-  });
-}
-
-/** Whether an acknowledgement of data reached us that the server has not sent: neither its window nor its timestamp is one of the server's. */
-function forged(flow: Flow, packets: readonly EchoPacket[], irs: number): boolean {
-  const own = packets.filter((one) => one.direction === 'out').map((one) => seen(unhex(one.hex))!);
-  const stamp = (options: readonly TcpOption[] | null): number => options?.find((one) => one.kind === 'timestamps')?.value ?? -1;
-  return flow.arrivals.some(({ packet, bytes }) => {
-    const { tcp, payload } = packet;
-    if ((tcp.flags & (FLAG.syn | FLAG.rst)) !== 0 || (tcp.flags & FLAG.ack) === 0 || payload.length > 0) return false;
-    const one = seen(bytes)!;
-    const acked = (tcp.ack - flow.iss) | 0;
-    return !own.some((sent) => ((sent.ack - irs) | 0) === acked && (sent.window === one.window || stamp(sent.options) === stamp(one.options)));
-  });
 }

@@ -4,7 +4,8 @@ import { BEHAVIOURS } from './behaviours.ts';
 import type { BehaviourId } from './behaviours.ts';
 import { differences, optionName, optionText, seen } from './compare.ts';
 import type { Difference, SeenPacket } from './compare.ts';
-import type { Observation, PathFacts, SeenAnswer, Stage } from './path.ts';
+import type { Observation, SeenAnswer, Stage } from './observation.ts';
+import type { PathFacts } from './path.ts';
 
 export type Certainty = 'proved' | 'likely' | 'cannot tell';
 

@@ -1,7 +1,8 @@
 /** The prober's port in virtual time: on an end of an emulated path. */
 import type { Agenda, Random } from '@subflow/emulator';
-import { buildPacket, ipHeader, isMalformed, parsePacketValue, sameAddress } from '@subflow/wire';
+import { sameAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
+import { echoReply } from './echo-reply.ts';
 import { ProbeError } from './errors.ts';
 import type { ProbePort, ReservedPort } from './port.ts';
 
@@ -73,17 +74,9 @@ export class VirtualPort implements ProbePort {
 
   /** A packet arrives from the path. */
   deliver(packet: Uint8Array): void {
-    if (this.pings && this.pong(packet)) return;
-    this.handler?.(packet);
-  }
-
-  /** Echo requests are the system's work, as on a real machine. */
-  private pong(bytes: Uint8Array): boolean {
-    const packet = parsePacketValue(bytes);
-    if (isMalformed(packet) || packet.icmp?.kind !== 'echo' || packet.icmp.reply) return false;
-    if (!this.addresses.some((own) => sameAddress(own, packet.ip.destination))) return false;
-    this.sink(buildPacket(ipHeader(packet.ip.destination, packet.ip.source, packet.ip.protocol), { icmp: { ...packet.icmp, reply: true } }));
-    return true;
+    const reply = this.pings ? echoReply(packet, this.addresses) : null;
+    if (reply === null) this.handler?.(packet);
+    else this.sink(reply);
   }
 
   close(): void {

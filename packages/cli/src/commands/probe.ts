@@ -8,7 +8,7 @@ import type { KnownTable } from '@subflow/probe';
 import { resolveTarget, reverseNames } from '@subflow/probe/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
 import { serveEcho } from '../probe/serve.ts';
-import { paintFor, ProbeSession } from '../probe/session.ts';
+import { paintFor, ProbeSession, withPort } from '../probe/session.ts';
 import type { PortFlags } from '../probe/session.ts';
 import { runScripts } from '../probe/scripts.ts';
 
@@ -53,7 +53,7 @@ interface Flags extends PortFlags {
 
 export function probeCommand(): Command {
   const collect = (value: string, all: string[]): string[] => [...all, value];
-  return new Command('probe')
+  const command = new Command('probe')
     .description('actively probe a server and the path to it')
     .argument('[target]', 'HOST, HOST:PORT or [IPv6]:PORT')
     .addOption(new Option('--version <version>', 'version of Multipath TCP; found out by default').choices(['0', '1']))
@@ -77,22 +77,20 @@ export function probeCommand(): Command {
     .option('--serve [port]', 'be the echo server at the other end (default port 8443)')
     .option('--script <file>', 'run probes of your own; may be repeated', collect, [])
     .option('--key <hex>', 'our key, 16 hexadecimal digits, instead of one that is drawn')
-    .option('--firewall', 'drop the kernel’s resets by an nft rule')
-    .option('--interface <name>', 'listen on this interface only')
     .option('--timeout <seconds>', 'longest time for the whole', '180')
-    .addHelpText('after', EXAMPLES)
-    .action(async (target: string | undefined, flags: Flags) => {
-      if (flags.listSteps === true) {
-        for (const step of STEPS) process.stdout.write(`${step.id.padEnd(28)} v${step.versions.join(', v')}  ${step.title}\n`);
-        return;
-      }
-      if (flags.serve !== undefined) {
-        await serveEcho(flags.serve === true ? '8443' : flags.serve, flags);
-        return;
-      }
-      if (target === undefined) throw new UsageError('BAD_ARGUMENT', 'no target; expected HOST, HOST:PORT or --serve');
-      await probe(target, flags);
-    });
+    .addHelpText('after', EXAMPLES);
+  return withPort(command).action(async (target: string | undefined, flags: Flags) => {
+    if (flags.listSteps === true) {
+      for (const step of STEPS) process.stdout.write(`${step.id.padEnd(28)} v${step.versions.join(', v')}  ${step.title}\n`);
+      return;
+    }
+    if (flags.serve !== undefined) {
+      await serveEcho(flags.serve === true ? '8443' : flags.serve, flags);
+      return;
+    }
+    if (target === undefined) throw new UsageError('BAD_ARGUMENT', 'no target; expected HOST, HOST:PORT or --serve');
+    await probe(target, flags);
+  });
 }
 
 async function probe(text: string, flags: Flags): Promise<void> {

@@ -8,7 +8,7 @@ import { blocked, DEFAULT_RATE, NEVER, prefix, Scanner, ScanSummary, targetsOf }
 import type { Prefix, ScanResult } from '@subflow/probe';
 import { resolveTarget } from '@subflow/probe/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
-import { ProbeSession } from '../probe/session.ts';
+import { ProbeSession, withPort } from '../probe/session.ts';
 import type { PortFlags } from '../probe/session.ts';
 
 const EXAMPLES = `
@@ -39,7 +39,7 @@ interface Flags extends PortFlags {
 
 export function scanCommand(): Command {
   const collect = (value: string, all: string[]): string[] => [...all, value];
-  return new Command('scan')
+  const command = new Command('scan')
     .description('find out which of many servers speak Multipath TCP')
     .argument('<file>', 'list of targets; - is standard input')
     .option('-o, --output <file>', 'JSON lines, appended to what is there; standard output by default')
@@ -52,10 +52,8 @@ export function scanCommand(): Command {
     .option('--i-own-this <prefix>', 'a range that may be scanned; may be repeated', collect, [])
     .option('--block <file>', 'prefixes that must not be asked, one a line')
     .option('--pcapng <file>', 'every packet sent and received')
-    .option('--firewall', 'drop the kernel’s resets by an nft rule')
-    .option('--interface <name>', 'listen on this interface only')
-    .addHelpText('after', EXAMPLES)
-    .action(scan);
+    .addHelpText('after', EXAMPLES);
+  return withPort(command).action(scan);
 }
 
 async function scan(file: string, flags: Flags): Promise<void> {

@@ -1,12 +1,36 @@
 /** A prober on this machine for the time of one command: port, hub, record of packets, clean end. */
 import { styleText } from 'node:util';
+import type { Command } from 'commander';
 import { PcapngTap, RawPort, removeLeftovers, removeProbeTables } from '@subflow/link';
 import { Hub } from '@subflow/probe';
 import type { Paint, ProbePort, RecordedPacket } from '@subflow/probe';
+import { OwnAddressPort } from '@subflow/probe/node';
+import { UsageError } from '../errors.ts';
 
 export interface PortFlags {
   firewall?: boolean;
   interface?: string;
+  /** Addresses of the prober's own on the interface, with commas between. */
+  address?: string;
+  gateway?: string;
+}
+
+/** The options of {@link PortFlags}. */
+export function withPort(command: Command): Command {
+  return command
+    .option('--firewall', 'drop the kernel’s resets by an nft rule')
+    .option('--interface <name>', 'listen on this interface only')
+    .option('--address <prefix>', 'an address of our own on --interface, 192.0.2.9/24: the kernel stays out; on a macvtap no privilege is needed')
+    .option('--gateway <address>', 'router for --address');
+}
+
+function openPort(flags: PortFlags): ProbePort {
+  if (flags.address === undefined) {
+    if (flags.gateway !== undefined) throw new UsageError('BAD_ARGUMENT', '--gateway needs --address');
+    return new RawPort({ firewall: flags.firewall === true, ...(flags.interface === undefined ? {} : { interface: flags.interface }) });
+  }
+  if (flags.interface === undefined) throw new UsageError('BAD_ARGUMENT', '--address needs --interface');
+  return new OwnAddressPort({ interface: flags.interface, addresses: flags.address.split(','), gateways: flags.gateway?.split(',') ?? [] });
 }
 
 /** Packets that a report keeps; the capture file keeps all. */
@@ -23,7 +47,7 @@ export class ProbeSession {
   constructor(flags: PortFlags, capture: string | undefined, record = true) {
     removeLeftovers();
     if (flags.firewall === true) removeProbeTables();
-    this.port = new RawPort({ firewall: flags.firewall === true, ...(flags.interface === undefined ? {} : { interface: flags.interface }) });
+    this.port = openPort(flags);
     this.hub = new Hub(this.port);
     this.tap = capture === undefined ? null : new PcapngTap(capture, ['probe']);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -44,3 +44,5 @@ export { PathBench } from './path-bench.ts';
 export type { PathBenchOptions } from './path-bench.ts';
 export { realisationsOf } from './real-boxes.ts';
 export type { BoxKind } from './real-boxes.ts';
+export { OwnAddressPort } from './own-address-port.ts';
+export type { OwnAddressOptions } from './own-address-port.ts';

@@ -5,7 +5,8 @@ import { BEHAVIOURS } from '../behaviours.ts';
 import { differences, hex, mptcpHex, optionName, seen } from '../compare.ts';
 import type { Difference } from '../compare.ts';
 import type { Conversation } from '../conversation/run.ts';
-import type { Observation, PathFacts } from '../path.ts';
+import type { Observation } from '../observation.ts';
+import type { PathFacts } from '../path.ts';
 import { findings, sentence } from '../rules.ts';
 import type { Finding } from '../rules.ts';
 
