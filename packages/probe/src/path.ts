@@ -28,7 +28,8 @@ export interface PathFacts {
   routers: (string | null)[];
   routersBack: (string | null)[];
   echoServer: boolean;
-  /** Address that the echo server sees. */
+  /** Our address, and the one that the echo server sees. */
+  own: string;
   outside: string | null;
   /** Hop at which the outside address answers. */
   outsideAt: number | null;
@@ -114,6 +115,7 @@ class PathRun {
       routers: [],
       routersBack: [],
       echoServer: false,
+      own: '',
       outside: null,
       outsideAt: null,
       observations: [],
@@ -139,6 +141,7 @@ class PathRun {
     const client = new EchoClient(hub, options.target, options.port);
     this.say('how far it is');
     const own = hub.port.source(options.target)!;
+    facts.own = formatAddress(own);
     const maxHops = options.maxHops ?? 24;
     const [distance, present] = await Promise.all([echoWalk(hub, own, options.target, maxHops), options.echo === false ? false : client.present()]);
     facts.distance = distance.distance;

@@ -62,6 +62,23 @@ describe('our own stack', () => {
     expect(result.steps.find((step) => step.id === 'flag-c')!.judgement).toBe('conforms');
   });
 
+  it('acknowledges every third ACK of a join: the fourth packet may have been lost', async () => {
+    const world = new ProbeWorld({ seed: 6, ...PATH });
+    await inVirtualTime(
+      world.agenda,
+      (async () => {
+        const session = new Session(world.hub, { address: world.target, port: WORLD_PORT, version: 1 });
+        await session.open();
+        session.confirm();
+        await session.send(httpRequest('x'));
+        await world.hub.sleep(100_000);
+        const join = await session.join();
+        for (let i = 0; i < 3; i++) expect(await session.confirmJoin(join), `third ACK number ${i + 1}`).not.toBeNull();
+        session.close();
+      })(),
+    );
+  });
+
   it('leaves no connection behind at the server', async () => {
     const world = new ProbeWorld({ seed: 4, ...PATH });
     await talk(world, { version: 1 });

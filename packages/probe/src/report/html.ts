@@ -26,7 +26,7 @@ function pathSection(path: NonNullable<ProbeReport['path']>): string {
 ${
   path.findings.length === 0
     ? ''
-    : `<table><thead><tr><th>Behaviour</th><th>Where</th><th>Direction</th><th>How sure</th><th>Seen</th></tr></thead><tbody>${path.findings
+    : `<div class="scroll"><table><thead><tr><th>Behaviour</th><th>Where</th><th>Direction</th><th>How sure</th><th>Seen</th></tr></thead><tbody>${path.findings
         .map(
           (one) =>
             `<tr class="${BEHAVIOURS[one.behaviour].severity}"><td>${escape(BEHAVIOURS[one.behaviour].does)}</td><td>${escape(placeText(one, path.facts))}</td><td>${one.direction === 'forward' ? 'to the server' : 'to the client'}</td><td>${one.certainty}</td><td>${one.evidence.map(escape).join('<br>')}</td></tr>`,
@@ -78,7 +78,7 @@ function walkDetails(walk: WalkReport): string {
     )
     .join('');
   return `<details${changed ? ' open' : ''}><summary>Walk ${walk.direction === 'forward' ? '' : 'of the server '}with ${escape(walk.stage)}: <code>${escape(walk.sent)}</code></summary>
-${walk.options.map((option) => `<p>option 30 <code>${option}</code></p>`).join('')}<table><thead><tr><th>TTL</th><th>Router</th><th>RTT</th><th>Octets of TCP quoted</th><th>Changes</th></tr></thead><tbody>${rows}</tbody></table></details>`;
+${walk.options.map((option) => `<p>option 30 <code>${option}</code></p>`).join('')}<div class="scroll"><table><thead><tr><th>TTL</th><th>Router</th><th>RTT</th><th>Octets of TCP quoted</th><th>Changes</th></tr></thead><tbody>${rows}</tbody></table></div></details>`;
 }
 
 function conversationSection(report: ProbeReport): string {
@@ -107,11 +107,11 @@ function diagram(packets: readonly RecordedPacket[]): string {
       const out = one.direction === 'out';
       const flow = flows.indexOf(portOf(one));
       const options = mptcpHex(one.bytes).join(' ');
-      return `<g class="flow${flow % 4}"><line x1="${out ? 130 : 770}" y1="${y}" x2="${out ? 762 : 138}" y2="${y + 8}" marker-end="url(#tip)"/><text x="450" y="${y - 2}">${escape(layersOf(one.bytes).replace(/^IP(v6)? \/ /, ''))}<title>${escape(options)}</title></text><text x="${out ? 120 : 780}" y="${y + 4}" class="${out ? 'left' : 'right'}">${(one.at / 1000).toFixed(1)} ms${flows.length > 1 ? ` · ${flow + 1}` : ''}</text></g>`;
+      return `<g class="flow${flow % 4}"><line x1="${out ? 130 : 770}" y1="${y}" x2="${out ? 762 : 138}" y2="${y + 8}"/><path d="${out ? `M762 ${y + 8}l-9 -5v9z` : `M138 ${y + 8}l9 -5v9z`}"/><text x="450" y="${y - 2}">${escape(layersOf(one.bytes).replace(/^IP(v6)? \/ /, ''))}<title>${escape(options)}</title></text><text x="${out ? 120 : 780}" y="${y + 4}" class="${out ? 'left' : 'right'}">${(one.at / 1000).toFixed(1)} ms${flows.length > 1 ? ` · ${flow + 1}` : ''}</text></g>`;
     })
     .join('');
   const more = packets.length > shown.length ? `<p class="note">${packets.length - shown.length} further packets are in the capture.</p>` : '';
-  return `<div class="scroll"><svg viewBox="0 0 900 ${height}" width="900" role="img" aria-label="packets of this step"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>
+  return `<div class="scroll"><svg viewBox="0 0 900 ${height}" width="900" role="img" aria-label="packets of this step">
 <text x="130" y="16" class="number">prober</text><text x="770" y="16" class="number">server</text><line x1="130" y1="22" x2="130" y2="${height}" class="life"/><line x1="770" y1="22" x2="770" y2="${height}" class="life"/>${arrows}</svg></div>${more}`;
 }
 
@@ -120,12 +120,13 @@ function portOf(packet: RecordedPacket): number {
   return one === null ? 0 : packet.direction === 'out' ? one.sourcePort : one.destinationPort;
 }
 
-const STYLE = `:root{color-scheme:light dark;--good:#0a7d34;--bad:#b3261e;--warn:#8a5a00;--line:#8886}
+const STYLE = `:root{color-scheme:light dark;--good:#0a7d34;--bad:#b3261e;--warn:#8a5a00;--line:#8886;--f0:#1f6fb2;--f1:#b3541e;--f2:#3d8b37;--f3:#8e44ad}
+@media(prefers-color-scheme:dark){:root{--good:#5fd38a;--bad:#ff8a80;--warn:#f0b849;--f0:#7cc0ff;--f1:#ffb27a;--f2:#8fdc88;--f3:#d7a3f0}}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:0 auto;padding:1rem}h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2rem}
 .verdict{font-size:1.05rem}.verdict li{margin:.3rem 0}.scroll{overflow-x:auto}svg{max-width:none}svg text{font-size:11px;fill:currentColor;text-anchor:middle}svg .left{text-anchor:end}svg .right{text-anchor:start}
 .number{font-weight:600}.path,.life{stroke:var(--line);stroke-width:2}circle{fill:canvas;stroke:currentColor;stroke-width:2}circle.end{stroke-width:3}
 .box{opacity:.75}.box.blocks{fill:var(--bad)}.box.harms{fill:var(--warn)}.box.harmless{fill:var(--good)}.label{font-weight:600}
-g line{stroke:currentColor;stroke-width:1.5}.flow0{color:#1f6fb2}.flow1{color:#b3541e}.flow2{color:#3d8b37}.flow3{color:#8e44ad}marker path{fill:currentColor}
+g line{stroke:currentColor;stroke-width:1.5}.flow0{color:var(--f0)}.flow1{color:var(--f1)}.flow2{color:var(--f2)}.flow3{color:var(--f3)}g path{fill:currentColor}
 table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border-bottom:1px solid var(--line);padding:.3rem .5rem;text-align:left;vertical-align:top}
 details{border:1px solid var(--line);border-radius:6px;margin:.4rem 0;padding:.3rem .7rem}summary{cursor:pointer}code{font-size:.9em;overflow-wrap:anywhere}
 .conforms b{color:var(--good)}.known-deviation b{color:var(--warn)}.new-deviation b{color:var(--bad)}.removed{color:var(--bad)}.changed,.added{color:var(--warn)}tr.blocks td:first-child{color:var(--bad)}.note{opacity:.75;font-size:.9rem}`;

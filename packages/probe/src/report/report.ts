@@ -117,7 +117,7 @@ function notesOf(facts: PathFacts): string[] {
   if (facts.distance === null) notes.push('the server does not answer echo requests: a proxy cannot be told from the server by distance');
   for (const hop of liars(facts))
     notes.push(`hop ${hop.ttl} (${hop.address}) quotes ${hop.fields.join(', ')} otherwise than all behind it: its quotes are not believed`);
-  if (facts.echoServer && facts.outside !== null) notes.push(`the server sees ${facts.outside}`);
+  if (facts.echoServer && facts.outside !== null && facts.outside !== facts.own) notes.push(`this host is ${facts.own}; the server sees ${facts.outside}`);
   return notes;
 }
 

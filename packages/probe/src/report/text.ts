@@ -5,6 +5,9 @@ import type { HopLine, ProbeReport, WalkReport } from './report.ts';
 
 export type Paint = (kind: 'good' | 'bad' | 'warn' | 'dim' | 'bold', text: string) => string;
 
+/** Changes shown behind a hop. */
+const MOST_CHANGES = 3;
+
 const PLAIN: Paint = (_, text) => text;
 const MARKS: Record<ReportedStep['judgement'], [string, Parameters<Paint>[0]]> = {
   conforms: ['✓', 'good'],
@@ -69,7 +72,7 @@ function hopLines(hop: HopLine, paint: Paint): string[] {
       const text = one.change === 'changed' ? `${one.field}: ${one.before} → ${one.after}` : `${one.change === 'removed' ? '-' : '+'}${one.field}`;
       return paint(one.change === 'removed' ? 'bad' : 'warn', text);
     });
-    return `  ${number} ${name.padEnd(28)} ${(router.rtt / 1000).toFixed(1).padStart(6)} ms  ${String(router.quoted).padStart(4)} octets of TCP${labels}${changes.length > 0 ? `  ${changes.join(', ')}` : ''}`;
+    return `  ${number} ${name.padEnd(28)} ${(router.rtt / 1000).toFixed(1).padStart(6)} ms  ${String(router.quoted).padStart(4)} octets of TCP${labels}${changes.length > 0 ? `  ${changes.slice(0, MOST_CHANGES).join(', ')}${changes.length > MOST_CHANGES ? `, and ${changes.length - MOST_CHANGES} more` : ''}` : ''}`;
   });
 }
 
