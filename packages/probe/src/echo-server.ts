@@ -7,7 +7,8 @@ import { buildPacket, formatAddress, formatEndpoint, isMalformed, parsePacketVal
 import type { IpAddress } from '@subflow/wire';
 import { MODE, noPathManager } from '@subflow/stack';
 import type { Connection, MptcpConfig } from '@subflow/stack';
-import { hex, mptcpHex } from './compare.ts';
+import { hex, mptcpHex, seen } from './compare.ts';
+import { layersOf } from './layers.ts';
 import { decodeFrame, encodeFrame, unhex } from './echo-protocol.ts';
 import type { EchoHop, EchoPacket, EchoRequest, EchoResponse, EchoTemplate } from './echo-protocol.ts';
 import type { Hub, TcpPacket } from './hub.ts';
@@ -115,7 +116,7 @@ export class EchoServer {
         const [oldest, record] = this.flows.entries().next().value!;
         this.forget(oldest, record);
       }
-      this.onFlow?.(`${key} ${syn ? `SYN ${mptcpHex(bytes).join(' ') || 'without Multipath TCP'}` : 'in the middle of a connection'}`);
+      this.onFlow?.(arrivalText(key, bytes));
     }
     if (flow.packets.length < MAX_PACKETS) {
       flow.packets.push({ index: flow.packets.length, direction, at: Math.round(this.hub.now()), hex: hex(bytes.subarray(0, SNAP)) });
@@ -260,6 +261,14 @@ export class EchoServer {
       return buildTemplate(packet as TcpPacket, template);
     });
   }
+}
+
+/** What the first packet of a flow looked like here: the line that the server prints. */
+function arrivalText(from: string, bytes: Uint8Array): string {
+  const packet = seen(bytes)!;
+  const ecn = ['not ECT', 'ECT(1)', 'ECT(0)', 'CE'][packet.ecn]!;
+  const options = mptcpHex(bytes);
+  return `${from}  ${layersOf(bytes)}  TTL ${packet.ttl}, DSCP ${packet.dscp}, ${ecn}, sequence number ${packet.seq}, window ${packet.window}${options.length > 0 ? `, option 30 ${options.join(' ')}` : ''}`;
 }
 
 /** A packet sent before, with the changes a template asks for. */

@@ -44,6 +44,8 @@ export interface PathFacts {
   resetOnData: boolean;
   /** Data with a TTL that does not reach the server was acknowledged: the TTL. */
   ackedAt: number | null;
+  /** Data with options was never acknowledged, the same data without was. */
+  unansweredData: boolean;
   /** The server has sent a reset on the connection that carried data; null: unknown. */
   serverReset: boolean | null;
   /** An acknowledgement came that the server never sent. */
@@ -124,6 +126,7 @@ class PathRun {
       resetAt: { syn: null, data: null },
       resetOnData: false,
       ackedAt: null,
+      unansweredData: false,
       serverReset: null,
       forgedAck: null,
       reflected: false,
@@ -348,11 +351,12 @@ class PathRun {
       const acked = ((flow.sndUna - end) | 0) >= 0;
       if (!acked && flow.reset === null) {
         // The option may be what is in the way: without it the rest can go on.
-        await flow.ask(
+        const plain = await flow.ask(
           () => this.copy(this.unmarked, flow.build({ ...spec, window: UNMARKED, payload: request })),
           ({ packet }) => ((packet.tcp.ack - end) | 0) >= 0,
           { tries: COPIES },
         );
+        facts.unansweredData = plain !== null;
       }
     }
     if (flow.reset !== null) {

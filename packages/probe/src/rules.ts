@@ -223,9 +223,15 @@ function readActive(facts: PathFacts, length: number, add: Add): void {
       at < length ? 'proved' : facts.echoServer ? 'likely' : 'cannot tell',
       `the connection is reset when data with a Multipath TCP option has a TTL of ${at} or more`,
     );
-  } else if (gone(data) && data!.arrived !== null) {
+  } else if (gone(data) && (data!.arrived !== null || facts.unansweredData)) {
     const where = silentFrom(data!, stage('plain-data'), length);
-    add('drop-data', 'forward', where, 'proved', `${data!.sent.length} segments with Multipath TCP options did not arrive, the same data without did`);
+    add(
+      'drop-data',
+      'forward',
+      where,
+      data!.arrived !== null || where.shown ? 'proved' : 'likely',
+      `${data!.sent.length} segments with Multipath TCP options did not arrive, the same data without did`,
+    );
   }
   const answer = stage('answer');
   if (gone(answer)) {

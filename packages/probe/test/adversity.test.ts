@@ -105,6 +105,30 @@ describe('routers that lie', () => {
   });
 });
 
+describe('without an echo server', () => {
+  it('finds what answers and quotes show, and never calls a box by a name that is not its own', { timeout: 60_000 }, async () => {
+    const shown: string[] = [];
+    for (const box of BOXES) {
+      const run = await campaignRun(box, 3, { quote: 520, echo: false });
+      const names = run.findings.filter((one) => one.certainty !== 'cannot tell').map((one) => `${one.behaviour} ${one.direction}`);
+      // A TTL that was set anew and a proxy look alike from one end.
+      const allowed = box === 'rewrite-ttl' ? ['proxy forward'] : EXPECTED[box]!;
+      expect(
+        names.filter((name) => !allowed.includes(name)),
+        lineOf(run),
+      ).toEqual([]);
+      if (names.length > 0) shown.push(box);
+      if (names.length > 0 && box !== 'rewrite-ttl') expect(run.placed, lineOf(run)).toBe(true);
+      // What was not seen is said.
+      const report = probeReport(run.facts.target, run.facts.port, null, run.facts, []);
+      if (names.length === 0) expect(report.verdict.join(' '), lineOf(run)).toMatch(/cannot be told|does not answer|cannot tell/);
+    }
+    expect(shown).toEqual(
+      expect.arrayContaining(['strip-syn', 'drop-syn', 'drop-data', 'rewrite-dscp', 'clamp-mss', 'rewrite-sequence']),
+    );
+  });
+});
+
 describe('servers that are not what they seem', () => {
   it('says that a server without an echo server is only half seen', async () => {
     const { facts } = await path({ seed: 1 }, undefined, false);

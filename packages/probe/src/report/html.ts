@@ -2,7 +2,7 @@
 import { BEHAVIOURS } from '../behaviours.ts';
 import { mptcpHex, seen } from '../compare.ts';
 import { placeText } from '../rules.ts';
-import { layersOf } from './report.ts';
+import { layersOf } from '../layers.ts';
 import type { ProbeReport, RecordedPacket, WalkReport } from './report.ts';
 
 const escape = (text: string): string => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);

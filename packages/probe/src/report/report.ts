@@ -2,8 +2,9 @@
 import { formatAddress, formatEndpoint } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import { BEHAVIOURS } from '../behaviours.ts';
-import { differences, hex, mptcpHex, optionName, seen } from '../compare.ts';
+import { differences, hex, mptcpHex, seen } from '../compare.ts';
 import type { Difference } from '../compare.ts';
+import { layersOf } from '../layers.ts';
 import type { Conversation } from '../conversation/run.ts';
 import type { Observation } from '../observation.ts';
 import type { PathFacts } from '../path.ts';
@@ -84,7 +85,7 @@ function serverSentence(conversation: Conversation, path: ProbeReport['path']): 
     case 'plain':
       return path?.findings.some((one) => one.behaviour === 'strip-syn' || one.behaviour === 'strip-synack') === true
         ? 'Connections are plain TCP: the option does not survive the path.'
-        : 'No Multipath TCP: the server answers as plain TCP does.';
+        : `No Multipath TCP: the server answers as plain TCP does.${path === null || path.facts.echoServer ? '' : ' (A box that takes the option out of its answers looks the same from here.)'}`;
     case 'multipath': {
       const count = (judgement: string): number => steps.filter((one) => one.judgement === judgement).length;
       const deviations = count('known deviation') + count('new deviation');
@@ -181,18 +182,6 @@ function hopLine(
     });
   }
   return { ttl: hop.ttl, routers: [...routers.values()] };
-}
-
-/** `IP / TCP SYN / MSS, SACK-permitted, MP_CAPABLE`, for a packet of ours. */
-export function layersOf(bytes: Uint8Array): string {
-  const packet = seen(bytes);
-  if (packet === null) return `${bytes.length} octets`;
-  const flags = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'].filter((_, i) => (packet.flags & (1 << i)) !== 0);
-  const options = (packet.options ?? [])
-    .filter((one) => one.kind !== 'nop' && one.kind !== 'end')
-    .map((one) => optionName(one).replace('tcp.option.', '').replace('mptcp.', 'MP '));
-  const data = packet.payloadLength > 0 ? ` / ${packet.payloadLength} octets` : '';
-  return `${packet.version === 4 ? 'IP' : 'IPv6'} / TCP ${flags.join(' ')}${options.length > 0 ? ` / ${options.join(', ')}` : ''}${data}`;
 }
 
 /** The report as JSON: octets in hexadecimal, no undefined values. */

@@ -8,7 +8,7 @@ import { ProbeError } from '../errors.ts';
 import { Flow } from '../flow.ts';
 import type { Arrival } from '../flow.ts';
 import type { Hub } from '../hub.ts';
-import { layersOf } from '../report/report.ts';
+import { layersOf } from '../layers.ts';
 import type { Paint } from '../report/text.ts';
 import { walk } from '../walk.ts';
 import { compose } from './compose.ts';
