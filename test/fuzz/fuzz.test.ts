@@ -3,6 +3,7 @@ import { campaign, readCorpus } from './campaign.ts';
 import { loadInstrumented } from './instrument.ts';
 import type { Instrumented } from './instrument.ts';
 import { liveTarget } from './live-target.ts';
+import { probeTarget } from './probe-target.ts';
 import { captureSeeds, packetSeeds, programSeeds } from './seeds.ts';
 import { traceTarget } from './trace-target.ts';
 import { wireTarget } from './wire-target.ts';
@@ -11,7 +12,7 @@ const SEED = Number(process.env['SUBFLOW_SEED'] ?? 1);
 let loaded: Instrumented;
 
 beforeAll(async () => {
-  loaded = await loadInstrumented(['wire', 'stack', 'trace']);
+  loaded = await loadInstrumented(['wire', 'stack', 'trace', 'probe']);
 });
 
 describe(`fuzzing (seed ${SEED}; the long campaign is npm run fuzz)`, () => {
@@ -34,6 +35,14 @@ describe(`fuzzing (seed ${SEED}; the long campaign is npm run fuzz)`, () => {
     const result = campaign(traceTarget(loaded), loaded.coverage, [...readCorpus('trace'), ...captureSeeds()], { executions: 60_000, seed: SEED });
     expect(result.findings.map((finding) => `${finding.error} ${Buffer.from(finding.input).toString('hex')}`)).toEqual([]);
     expect(result.reached).toBeGreaterThan(1000);
+    expect(result.heapAfter - result.heapBefore).toBeLessThan(30e6);
+  });
+
+  it('no packet, quote, frame or text makes the prober or its echo server throw, hang or grow', () => {
+    loaded.coverage.hits.fill(0);
+    const result = campaign(probeTarget(loaded), loaded.coverage, [...readCorpus('probe'), ...packetSeeds()], { executions: 60_000, seed: SEED });
+    expect(result.findings.map((finding) => `${finding.error} ${Buffer.from(finding.input).toString('hex')}`)).toEqual([]);
+    expect(result.reached).toBeGreaterThan(600);
     expect(result.heapAfter - result.heapBefore).toBeLessThan(30e6);
   });
 

@@ -9,7 +9,7 @@ import { createInstrumenter } from 'istanbul-lib-instrument';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const out = join(root, 'out', 'fuzz');
-const PACKAGES = ['wire', 'stack', 'emulator', 'trace'] as const;
+const PACKAGES = ['wire', 'stack', 'emulator', 'trace', 'probe'] as const;
 /** What needs Node or a browser reads no bytes from the network by itself. */
 const LEFT_OUT = /^(node|browser)\//;
 
@@ -26,6 +26,7 @@ export interface Instrumented {
   stack: typeof import('@subflow/stack');
   emulator: typeof import('@subflow/emulator');
   trace: typeof import('@subflow/trace');
+  probe: typeof import('@subflow/probe');
   coverage: CoverageMap;
 }
 
@@ -60,6 +61,7 @@ export async function loadInstrumented(measured: readonly string[] = ['wire', 's
     stack: (await load('stack')) as Instrumented['stack'],
     emulator: (await load('emulator')) as Instrumented['emulator'],
     trace: (await load('trace')) as Instrumented['trace'],
+    probe: (await load('probe')) as Instrumented['probe'],
     coverage,
   };
 

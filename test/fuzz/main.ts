@@ -1,8 +1,9 @@
-/** `npm run fuzz [-- --executions 50000000] [--seed N] [--target wire|live|trace] [--write]`: the long campaign; `--write` keeps what reached new code. */
+/** `npm run fuzz [-- --executions 50000000] [--seed N] [--target wire|live|trace|probe] [--write]`: the long campaign; `--write` keeps what reached new code. */
 import { parseArgs } from 'node:util';
 import { campaign, readCorpus, writeCorpus } from './campaign.ts';
 import { loadInstrumented } from './instrument.ts';
 import { liveTarget } from './live-target.ts';
+import { probeTarget } from './probe-target.ts';
 import { captureSeeds, packetSeeds, programSeeds } from './seeds.ts';
 import { traceTarget } from './trace-target.ts';
 import { wireTarget } from './wire-target.ts';
@@ -17,18 +18,21 @@ const { values } = parseArgs({
   },
 });
 const total = Number(values.executions);
-if (values.help || !Number.isInteger(total) || total < 1 || (values.target !== undefined && !['wire', 'live', 'trace'].includes(values.target))) {
+if (values.help || !Number.isInteger(total) || total < 1 || (values.target !== undefined && !['wire', 'live', 'trace', 'probe'].includes(values.target))) {
   console.log(
-    'npm run fuzz -- [--executions 50000000] [--seed 1] [--target wire|live|trace] [--write]\n\nWithout --target, eight of ten executions go to the codec, one to a live connection and one to the trace analyzer.',
+    'npm run fuzz -- [--executions 50000000] [--seed 1] [--target wire|live|trace|probe] [--write]\n\nWithout --target, seven of ten executions go to the codec, one each to a live connection, the trace analyzer and the prober.',
   );
   process.exit(values.help ? 0 : 2);
 }
-const loaded = await loadInstrumented(values.target === 'trace' ? ['wire', 'trace'] : ['wire', 'stack', 'trace']);
+const loaded = await loadInstrumented(
+  values.target === 'trace' ? ['wire', 'trace'] : values.target === 'probe' ? ['wire', 'probe'] : ['wire', 'stack', 'trace', 'probe'],
+);
 let bad = 0;
 for (const [name, make, seeds, share] of [
-  ['wire', wireTarget, packetSeeds, 0.8],
+  ['wire', wireTarget, packetSeeds, 0.7],
   ['live', liveTarget, programSeeds, 0.1],
   ['trace', traceTarget, captureSeeds, 0.1],
+  ['probe', probeTarget, packetSeeds, 0.1],
 ] as const) {
   if (values.target !== undefined && values.target !== name) continue;
   const executions = values.target === undefined ? Math.ceil(total * share) : total;
