@@ -123,9 +123,7 @@ describe('without an echo server', () => {
       const report = probeReport(run.facts.target, run.facts.port, null, run.facts, []);
       if (names.length === 0) expect(report.verdict.join(' '), lineOf(run)).toMatch(/cannot be told|does not answer|cannot tell/);
     }
-    expect(shown).toEqual(
-      expect.arrayContaining(['strip-syn', 'drop-syn', 'drop-data', 'rewrite-dscp', 'clamp-mss', 'rewrite-sequence']),
-    );
+    expect(shown).toEqual(expect.arrayContaining(['strip-syn', 'drop-syn', 'drop-data', 'rewrite-dscp', 'clamp-mss', 'rewrite-sequence']));
   });
 });
 

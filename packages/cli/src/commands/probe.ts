@@ -40,6 +40,7 @@ interface Flags extends PortFlags {
   patient?: boolean;
   table: string[];
   names?: boolean;
+  packets?: boolean;
   json?: boolean;
   html?: string;
   pcapng?: string;
@@ -71,6 +72,7 @@ export function probeCommand(): Command {
     .option('--names', 'look up the names of routers')
     .option('-4, --ipv4', 'IPv4 only')
     .option('-6, --ipv6', 'IPv6 only')
+    .option('--packets', 'show what was sent and what came back in each step')
     .option('--json', 'JSON instead of text')
     .option('--html <file>', 'a page with everything: sequence diagrams, hops, changes')
     .option('--pcapng <file>', 'every packet sent and received')
@@ -142,7 +144,7 @@ async function probe(text: string, flags: Flags): Promise<void> {
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
     if (flags.html !== undefined) writeFileSync(flags.html, reportHtml(report));
     if (flags.json === true) process.stdout.write(`${JSON.stringify(reportJson(report), null, 1)}\n`);
-    else process.stdout.write(`${reportText(report, paintFor(process.stdout)).join('\n')}\n`);
+    else process.stdout.write(`${reportText(report, paintFor(process.stdout), flags.packets === true).join('\n')}\n`);
     const silent = conversation?.kind === 'silent' || conversation?.kind === 'refused' || (conversation === null && facts?.answers.plain === 'nothing');
     if (silent) process.exitCode = 1;
   } finally {

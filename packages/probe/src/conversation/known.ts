@@ -34,7 +34,9 @@ export function judge(id: string, version: VersionNumber, outcome: string, table
     .filter((table) => table.version === version && table.outcomes[id] !== undefined)
     .map((table) => ({ name: table.name, outcomes: table.outcomes[id]!, agrees: fits(table.outcomes[id]!, outcome) }));
   const conforms = requirement === null || fits(requirement.outcomes, outcome);
-  const judgement = UNJUDGED.has(outcome) ? 'not run' : conforms ? 'conforms' : known.some((one) => one.agrees) ? 'known deviation' : 'new deviation';
+  // Nobody there is no deviation.
+  const absent = id === 'capable' && (outcome === 'refused' || outcome === 'silence');
+  const judgement = UNJUDGED.has(outcome) || absent ? 'not run' : conforms ? 'conforms' : known.some((one) => one.agrees) ? 'known deviation' : 'new deviation';
   return { judgement, requires: requirement, known };
 }
 

@@ -100,6 +100,7 @@ function serverSentence(conversation: Conversation, path: ProbeReport['path']): 
 
 /** Without an echo server silence is not proof: say what could not be seen. */
 function unseen(facts: PathFacts, list: readonly Finding[]): string[] {
+  if (facts.distance === 1) return ['The server is a neighbour, or this host: there is no router on the way.'];
   const syn = facts.observations.find((one) => one.stage === 'syn');
   const last = (syn?.hops ?? []).filter((hop) => hop.answers.length > 0).at(-1);
   const reach =
@@ -184,6 +185,13 @@ function hopLine(
   return { ttl: hop.ttl, routers: [...routers.values()] };
 }
 
+/** What was sent and what came back in a step, a line each: microseconds, direction, layers, Multipath TCP options in hexadecimal. */
+export function packetsOf(report: ProbeReport, step: string): { at: number; direction: 'out' | 'in'; packet: string; options: string[] }[] {
+  return report.packets
+    .filter((one) => one.label === step)
+    .map(({ at, direction, bytes }) => ({ at: Math.round(at), direction, packet: layersOf(bytes), options: mptcpHex(bytes) }));
+}
+
 /** The report as JSON: octets in hexadecimal, no undefined values. */
 export function reportJson(report: ProbeReport): unknown {
   return JSON.parse(
@@ -191,7 +199,14 @@ export function reportJson(report: ProbeReport): unknown {
       {
         target: report.target,
         verdict: report.verdict,
-        conversation: report.conversation === null ? null : { ...report.conversation, address: formatAddress(report.conversation.address) },
+        conversation:
+          report.conversation === null
+            ? null
+            : {
+                ...report.conversation,
+                address: formatAddress(report.conversation.address),
+                steps: report.conversation.steps.map((step) => ({ ...step, packets: packetsOf(report, step.id) })),
+              },
         path:
           report.path === null
             ? null

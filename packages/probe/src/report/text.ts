@@ -1,6 +1,7 @@
 /** The report for terminals. */
 
 import type { ReportedStep } from '../conversation/run.ts';
+import { packetsOf } from './report.ts';
 import type { HopLine, ProbeReport, WalkReport } from './report.ts';
 
 export type Paint = (kind: 'good' | 'bad' | 'warn' | 'dim' | 'bold', text: string) => string;
@@ -16,7 +17,8 @@ const MARKS: Record<ReportedStep['judgement'], [string, Parameters<Paint>[0]]> =
   'not run': ['·', 'dim'],
 };
 
-export function reportText(report: ProbeReport, paint: Paint = PLAIN): string[] {
+/** `packets`: with what was sent and what came back in each step. */
+export function reportText(report: ProbeReport, paint: Paint = PLAIN, packets = false): string[] {
   const out: string[] = [paint('bold', report.target), ''];
   for (const line of report.verdict) out.push(...wrapped(line));
   if (report.conversation !== null && report.conversation.steps.length > 0) {
@@ -27,7 +29,19 @@ export function reportText(report: ProbeReport, paint: Paint = PLAIN): string[] 
         `Conversation${report.conversation.version === null ? '' : `, version ${report.conversation.version}`} (${(report.conversation.microseconds / 1e6).toFixed(1)} s)`,
       ),
     );
-    for (const step of report.conversation.steps) out.push(...stepLines(step, paint));
+    for (const step of report.conversation.steps) {
+      out.push(...stepLines(step, paint));
+      if (!packets) continue;
+      for (const one of packetsOf(report, step.id)) {
+        const arrow = one.direction === 'out' ? '→' : '←';
+        out.push(
+          paint(
+            'dim',
+            `      ${(one.at / 1000).toFixed(1).padStart(9)} ms ${arrow} ${one.packet}${one.options.length > 0 ? `  ${one.options.join(' ')}` : ''}`,
+          ),
+        );
+      }
+    }
   }
   if (report.path !== null) {
     for (const walk of report.path.walks.filter(worthShowing)) out.push('', ...walkLines(walk, paint));
