@@ -98,7 +98,14 @@ export function parseScenario(text: string): Scenario {
   const document = parseDocument(text);
   const problem = document.errors[0];
   if (problem !== undefined) throw new ScenarioError('', `not YAML: ${problem.message.split('\n')[0]}`);
-  return validateScenario(document.toJS());
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (error) {
+    // An alias without its anchor, or too many of them, is found only here.
+    throw new ScenarioError('', `not YAML: ${(error as Error).message}`);
+  }
+  return validateScenario(value);
 }
 
 /** Validates plain data. Throws {@link ScenarioError}. */

@@ -23,6 +23,7 @@ describe('scenario files', () => {
   });
 
   it('name the place, the value and what was expected when wrong', () => {
+    expect(problem('*9*9').message).toMatch(/not YAML: Unresolved alias/);
     expect(problem(`${minimal}speed: 3`).message).toMatch(/scenario: unknown key "speed"/);
     expect(problem('paths: [{ name: wifi, rat: 1 }]\ntransfer: { size: 1 MB }').message).toMatch(/paths\[0\]: unknown key "rat"/);
     expect(problem('paths: [{ name: wifi, rate: fast }]\ntransfer: { size: 1 MB }').message).toMatch(

@@ -45,3 +45,4 @@ export { DEFAULT_RATE, kindOf, Scanner, ScanSummary } from './scan/scan.ts';
 export type { ScanAnswer, ScanOptions, ScanResult } from './scan/scan.ts';
 export { blocked, covers, NEVER, prefix, targetsOf } from './scan/targets.ts';
 export type { Prefix, ScanTarget } from './scan/targets.ts';
+export { readYaml } from './yaml.ts';

@@ -262,6 +262,8 @@ describe("probes of one's own", () => {
     ['name: x\nsteps: [{ send: "TCP(flags=SYN)", expect: { has: FOO } }]', /no option "FOO"; expected one of MSS/],
     ['name: x\nsteps: [{ sned: "TCP" }]', /steps\.0/],
     ['name: [', /mine\.yaml/],
+    // Found by the fuzzer: the parser tells of it late.
+    ['*9*9', /mine\.yaml: Unresolved alias/],
   ])('refuse %j', async (text, message) => {
     await expect(run(text)).rejects.toThrow(message);
   });

@@ -1,9 +1,8 @@
 /** `subflow probe`: does Multipath TCP get through, and who is in the way? */
 import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { parseDocument } from 'yaml';
 import { parseAddress } from '@subflow/wire';
-import { converse, httpRequest, observePath, probeReport, readTable, reportHtml, reportJson, reportText, STEPS } from '@subflow/probe';
+import { converse, httpRequest, observePath, probeReport, readTable, readYaml, reportHtml, reportJson, reportText, STEPS } from '@subflow/probe';
 import type { KnownTable } from '@subflow/probe';
 import { resolveTarget, reverseNames } from '@subflow/probe/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
@@ -155,5 +154,5 @@ async function probe(text: string, flags: Flags): Promise<void> {
 }
 
 function tableFrom(file: string): KnownTable {
-  return readTable(parseDocument(readText(file)).toJS());
+  return readTable(readYaml(readText(file), file));
 }

@@ -1,7 +1,6 @@
 /** Probes of one's own as data: packets to send, answers to expect, values to keep for later packets, walks. */
 import { FLAG, formatEndpoint } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { differences, mptcpHex, optionName, seen } from '../compare.ts';
 import { ProbeError } from '../errors.ts';
@@ -11,6 +10,7 @@ import type { Hub } from '../hub.ts';
 import { layersOf } from '../layers.ts';
 import type { Paint } from '../report/text.ts';
 import { walk } from '../walk.ts';
+import { readYaml } from '../yaml.ts';
 import { compose } from './compose.ts';
 import { parseValue } from './expression.ts';
 import type { Scope, Value } from './expression.ts';
@@ -86,10 +86,7 @@ const OPTION_FIELDS: Readonly<Record<string, string>> = {
 
 /** Reads a script (YAML or JSON). Throws {@link ProbeError} `BAD_PROBE` with the place, the value and what was expected. */
 export function parseScript(text: string, file = 'script'): ProbeScript {
-  const document = parseDocument(text);
-  const problem = document.errors[0];
-  if (problem !== undefined) throw new ProbeError('BAD_PROBE', `${file}: ${problem.message}`);
-  const result = schema.safeParse(document.toJS());
+  const result = schema.safeParse(readYaml(text, file));
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw new ProbeError('BAD_PROBE', `${file}: ${issue.path.join('.') || 'the file'}: ${issue.message}`);
