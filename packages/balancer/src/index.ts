@@ -16,3 +16,7 @@ export { StatefulCore } from './stateful.ts';
 export { StatelessCore } from './stateless.ts';
 export { idOfTimestamp, idOfToken, keyFor, stampTimestamp, TokenKeysCore } from './token-keys.ts';
 export { TokenLearnedCore } from './token-learned.ts';
+export { daisyChain } from './shim.ts';
+export type { LocalConnections, ShimDecision } from './shim.ts';
+export { DESIGNS, simulate } from './simulate.ts';
+export type { Change, DesignId, SimulationOptions, SimulationResult } from './simulate.ts';
