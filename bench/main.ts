@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { balancer } from './balancer.ts';
 import { codec } from './codec.ts';
 import { handover } from './handover.ts';
 import { memory, shortConnections, throughput } from './in-process.ts';
@@ -13,7 +14,19 @@ import { services } from './services.ts';
 import { trace } from './trace.ts';
 import { tun } from './tun.ts';
 
-const benchmarks: Record<string, Benchmark> = { codec, throughput, 'short-connections': shortConnections, memory, tun, handover, net, services, trace, probe };
+const benchmarks: Record<string, Benchmark> = {
+  codec,
+  throughput,
+  'short-connections': shortConnections,
+  memory,
+  tun,
+  handover,
+  net,
+  services,
+  trace,
+  probe,
+  balancer,
+};
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
 if (values.help) {

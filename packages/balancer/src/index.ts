@@ -20,3 +20,4 @@ export { daisyChain } from './shim.ts';
 export type { LocalConnections, ShimDecision } from './shim.ts';
 export { DESIGNS, simulate } from './simulate.ts';
 export type { Change, DesignId, SimulationOptions, SimulationResult } from './simulate.ts';
+export { tokenOfKey } from './token-hash.ts';

@@ -2,7 +2,6 @@
  * The designs on the same work: connections with several subflows, changes of the servers and of the balancer, and which
  * subflows and connections live on. In one process, without packets on a wire, at any scale; everything follows from the seed.
  */
-import { keyMaterial, VERSION_1 } from '@subflow/stack';
 import { CAPABLE_FLAG, FLAG, Segment, SUBTYPE } from '@subflow/wire';
 import { BeamerCore } from './beamer.ts';
 import type { DecisionCore } from './core.ts';
@@ -12,6 +11,7 @@ import { daisyChain } from './shim.ts';
 import { StatefulCore } from './stateful.ts';
 import { StatelessCore } from './stateless.ts';
 import { idOfToken, TokenKeysCore } from './token-keys.ts';
+import { tokenOfKey } from './token-hash.ts';
 import { TokenLearnedCore } from './token-learned.ts';
 
 export type DesignId = 'a' | 'b-modulo' | 'b-crc' | 'b-maglev' | 'b-rendezvous' | 'c' | 'd' | 'e' | 'f';
@@ -207,8 +207,10 @@ function apply(options: SimulationOptions, core: DecisionCore, servers: ServerSe
 /** Keys as the server draws them: any, or with its name in the token. */
 function keyOf(design: DesignId, server: number, draw: () => number): { high: number; low: number; token: number } {
   for (;;) {
-    const material = keyMaterial(draw() | 0, draw() | 0, VERSION_1);
-    if (design !== 'c' || idOfToken(material.token) === server) return { high: material.high, low: material.low, token: material.token };
+    const high = draw() | 0;
+    const low = draw() | 0;
+    const token = tokenOfKey(high, low);
+    if (design !== 'c' || idOfToken(token) === server) return { high, low, token };
   }
 }
 

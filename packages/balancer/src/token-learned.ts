@@ -4,12 +4,13 @@
  */
 import { FLAG, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { keyMaterial, versionOf } from '@subflow/stack';
+import { keyMaterial, VERSION_0 } from '@subflow/stack';
 import { DROP, joinToken, mptcpAt } from './core.ts';
 import { ENTRY, FlowTable } from './flow-table.ts';
 import type { Lifetimes } from './flow-table.ts';
 import { hashPair } from './hash.ts';
 import { StatefulCore } from './stateful.ts';
+import { tokenOfKey } from './token-hash.ts';
 
 /** Value of a token that two servers have given out. */
 const AMBIGUOUS = 0x8000;
@@ -54,9 +55,11 @@ export class TokenLearnedCore extends StatefulCore {
     if (at < 0 || segment.view.getUint8(at + 1) < 20) return;
     const version = segment.view.getUint8(at + 2) & 15;
     if (version > 1) return;
-    const material = keyMaterial(segment.view.getInt32(at + 12), segment.view.getInt32(at + 16), versionOf(version as 0 | 1));
-    this.token[0] = material.token;
-    const hash = hashPair(material.token, 0);
+    const high = segment.view.getInt32(at + 12);
+    const low = segment.view.getInt32(at + 16);
+    const token = version === 1 ? tokenOfKey(high, low) : keyMaterial(high, low, VERSION_0).token;
+    this.token[0] = token;
+    const hash = hashPair(token, 0);
     const seconds = Math.floor(now / 1e6);
     const place = this.tokens.find(this.token, hash, seconds);
     const known = place < 0 ? 0 : this.tokens.server(place);

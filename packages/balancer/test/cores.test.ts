@@ -23,6 +23,7 @@ import {
   TABLES,
   TokenKeysCore,
   TokenLearnedCore,
+  tokenOfKey,
 } from '@subflow/balancer';
 import type { DecisionCore, TableKind } from '@subflow/balancer';
 
@@ -83,8 +84,20 @@ function ready(core: DecisionCore, set: ServerSet): Balancer {
 describe('lists of servers', () => {
   it.each([
     [[{ id: 0, name: 'a' }], /"a" has id 0; expected 1 to 255/],
-    [[{ id: 1, name: 'a' }, { id: 1, name: 'b' }], /"a" and "b" both have id 1/],
-    [[{ id: 1, name: 'a' }, { id: 2, name: 'a' }], /two servers are named "a"/],
+    [
+      [
+        { id: 1, name: 'a' },
+        { id: 1, name: 'b' },
+      ],
+      /"a" and "b" both have id 1/,
+    ],
+    [
+      [
+        { id: 1, name: 'a' },
+        { id: 2, name: 'a' },
+      ],
+      /two servers are named "a"/,
+    ],
     [[{ id: 1, name: 'a', weight: -1 }], /weight -1/],
   ])('refuse %j', (list, message) => {
     expect(() => new ServerSet(list.map((one) => ({ weight: 1, state: 'active' as const, ...one })))).toThrow(message);
@@ -130,7 +143,10 @@ describe('lookup tables', () => {
   });
 
   it.each(Object.keys(TABLES) as TableKind[])('%s gives every server its share by weight', (kind) => {
-    const set = servers(100, Array.from({ length: 100 }, (_, i) => (i < 50 ? 1 : 3)));
+    const set = servers(
+      100,
+      Array.from({ length: 100 }, (_, i) => (i < 50 ? 1 : 3)),
+    );
     const { size, build } = TABLES[kind];
     const counts = new Map<number, number>();
     for (const id of build(set, size)) counts.set(id, (counts.get(id) ?? 0) + 1);
@@ -277,7 +293,12 @@ describe.each([4, 6] as const)('designs, IPv%i', (version) => {
   it('Beamer: ports name servers, buckets move as little as they must and chain for four minutes', () => {
     const core = new BeamerCore(1024);
     const balancer = ready(core, servers(4));
-    core.setPorts(new Map([[20_001, 1], [20_004, 4]]));
+    core.setPorts(
+      new Map([
+        [20_001, 1],
+        [20_004, 4],
+      ]),
+    );
     expect(decide(balancer, spec({ servicePort: 20_004 }))).toBe(4);
     expect(decide(balancer, spec({ servicePort: 20_002 }))).toBe(DROP.unknownPort);
     const clients = Array.from({ length: 400 }, (_, i) => i + 1);
@@ -309,16 +330,37 @@ describe.each([4, 6] as const)('designs, IPv%i', (version) => {
   });
 
   it('sends ICMP errors to the server whose packet they quote', () => {
-    for (const core of [new StatefulCore(1024), new StatelessCore('maglev'), new TokenKeysCore(), new TokenLearnedCore(1024), new DirectAddressCore(), new BeamerCore(256)]) {
+    for (const core of [
+      new StatefulCore(1024),
+      new StatelessCore('maglev'),
+      new TokenKeysCore(),
+      new TokenLearnedCore(1024),
+      new DirectAddressCore(),
+      new BeamerCore(256),
+    ]) {
       const balancer = ready(core, servers(8));
       for (let client = 1; client <= 30; client++) {
         const home = decide(balancer, spec({ client, flags: FLAG.syn }));
         const { from, to } = addresses(version, client);
-        const tcp = { sourcePort: 443, destinationPort: 40_000, seq: 1, ack: 1, headerLength: 20, reserved: 0, flags: FLAG.ack, window: 1, checksum: 0, urgent: 0, options: [stamped(0)] };
+        const tcp = {
+          sourcePort: 443,
+          destinationPort: 40_000,
+          seq: 1,
+          ack: 1,
+          headerLength: 20,
+          reserved: 0,
+          flags: FLAG.ack,
+          window: 1,
+          checksum: 0,
+          urgent: 0,
+          options: [stamped(0)],
+        };
         tcp.options = [{ kind: 'timestamps', value: stampTimestamp(1, home), echo: 0 }];
         const quote = buildPacket(ipHeader(to, from, PROTOCOL.tcp), { tcp });
         const icmp = { kind: 'error', version, type: version === 4 ? 3 : 2, code: version === 4 ? 4 : 0, checksum: 0, rest: 1280, quote } as const;
-        const error = buildPacket(ipHeader(parseAddress(version === 4 ? '192.0.2.9' : '2001:db8::9'), to, version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6), { icmp });
+        const error = buildPacket(ipHeader(parseAddress(version === 4 ? '192.0.2.9' : '2001:db8::9'), to, version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6), {
+          icmp,
+        });
         expect(decide(balancer, error), core.design).toBe(home);
       }
     }
@@ -389,6 +431,17 @@ describe('the front', () => {
       { numRuns: 20_000 },
     );
     for (const balancer of cores) expect([...balancer.counters.values()].reduce((total, one) => total + one, 0)).toBe(handled);
+  });
+
+  it('hashes keys to tokens as the stack does', () => {
+    fc.assert(
+      fc.property(fc.integer(), fc.integer(), (high, low) => {
+        expect(tokenOfKey(high, low)).toBe(keyMaterial(high, low, VERSION_1).token);
+      }),
+      { numRuns: 2_000 },
+    );
+    // SHA-256 of the eight octets of a published key.
+    expect(tokenOfKey(0, 0) >>> 0).toBe(0xaf5570f5);
   });
 
   it('stamps timestamps that never run backwards', () => {

@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   site: async () => (await import('./commands/site.ts')).siteCommand(),
   monitor: async () => (await import('./commands/monitor.ts')).monitorCommand(),
   probe: async () => (await import('./commands/probe.ts')).probeCommand(),
+  lb: async () => (await import('./commands/lb.ts')).lbCommand(),
   'bench-path': async () => (await import('./commands/bench-path.ts')).benchPathCommand(),
   scan: async () => (await import('./commands/scan.ts')).scanCommand(),
   trace: async () => (await import('./commands/trace.ts')).traceCommand(),
