@@ -31,3 +31,4 @@ export { interfaceNames, PacketTap } from './packet-tap.ts';
 export type { PacketTapOptions } from './packet-tap.ts';
 export { RawPort, removeProbeTables } from './raw-port.ts';
 export type { RawPortOptions } from './raw-port.ts';
+export { RealTimers } from './real-timers.ts';

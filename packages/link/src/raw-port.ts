@@ -11,6 +11,7 @@ import { systemEntropy } from './entropy.ts';
 import { LinkError } from './errors.ts';
 import { command } from './netns.ts';
 import { PacketTap } from './packet-tap.ts';
+import { RealTimers } from './real-timers.ts';
 import { close, EAGAIN, errnoName, guardedListener, rawSocket, sendRaw, sourceAddress } from './system.ts';
 
 export interface RawPortOptions {
@@ -54,7 +55,7 @@ export class RawPort {
   private readonly held = new Set<number>();
   private readonly firewall: string | null;
   private readonly taken = new Set<number>();
-  private readonly timers = new Set<NodeJS.Timeout>();
+  private readonly timers = new RealTimers();
   private readonly sources = new Map<string, Uint8Array | null>();
   private handler: ((packet: Uint8Array) => void) | null = null;
   private nextPort: number;
@@ -87,18 +88,7 @@ export class RawPort {
   }
 
   at(time: number, action: () => void): () => void {
-    const timer = setTimeout(
-      () => {
-        this.timers.delete(timer);
-        action();
-      },
-      Math.max(0, Math.ceil((time - now()) / 1000)),
-    );
-    this.timers.add(timer);
-    return () => {
-      clearTimeout(timer);
-      this.timers.delete(timer);
-    };
+    return this.timers.at(time, action);
   }
 
   source(target: Uint8Array): Uint8Array | null {
@@ -160,7 +150,7 @@ export class RawPort {
     if (this.closed) return;
     this.closed = true;
     this.tap.close();
-    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
     for (const fd of [...this.sockets.values(), ...this.held]) close(fd);
     this.held.clear();
     if (this.firewall !== null) removeTable(this.firewall);

@@ -1,5 +1,4 @@
 /** Asks an echo server, over plain TCP of our own stack, until an undamaged answer comes. */
-import { parseAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import type { Connection } from '@subflow/stack';
 import { decodeFrame, encodeFrame } from './echo-protocol.ts';
@@ -120,9 +119,4 @@ export class EchoClient {
     this.hub.linger(() => reserved.release());
     return response;
   }
-}
-
-/** The address in an answer's text. */
-export function addressIn(text: string): IpAddress {
-  return parseAddress(text);
 }

@@ -1,5 +1,5 @@
 /** Shares one port among many flows: finds whom a packet is for, keeps a record of all that was sent and received. */
-import { formatEndpoint, isMalformed, parsePacketValue, sameAddress } from '@subflow/wire';
+import { formatEndpoint, isMalformed, parsePacketValue } from '@subflow/wire';
 import type { IcmpEcho, IpAddress, Packet, TcpHeader } from '@subflow/wire';
 import type { ProbePort } from './port.ts';
 import { quotesTcp, readQuote } from './quote.ts';
@@ -220,14 +220,4 @@ export class Hub {
     this.took(bytes, now);
     receiver(quote, now);
   }
-}
-
-/** Whether two packets are between the same endpoints, in the same direction. */
-export function sameFlow(a: TcpPacket, b: TcpPacket): boolean {
-  return (
-    a.tcp.sourcePort === b.tcp.sourcePort &&
-    a.tcp.destinationPort === b.tcp.destinationPort &&
-    sameAddress(a.ip.source, b.ip.source) &&
-    sameAddress(a.ip.destination, b.ip.destination)
-  );
 }

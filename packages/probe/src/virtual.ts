@@ -1,30 +1,25 @@
 /** The prober's port in virtual time: on an end of an emulated path. */
 import type { Agenda, Random } from '@subflow/emulator';
-import { sameAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import { echoReply } from './echo-reply.ts';
 import { ProbeError } from './errors.ts';
+import { OwnAddresses } from './own-addresses.ts';
 import type { ProbePort, ReservedPort } from './port.ts';
-
-const FIRST_PORT = 30_000;
 
 export class VirtualPort implements ProbePort {
   /** Answers echo requests. */
   pings = true;
   private readonly agenda: Agenda;
   private readonly random: Random;
-  private readonly addresses: readonly IpAddress[];
+  private readonly own: OwnAddresses;
   private readonly sink: (packet: Uint8Array) => void;
   private handler: ((packet: Uint8Array) => void) | null = null;
-  private readonly taken = new Set<number>();
-  private nextPort: number;
 
   constructor(agenda: Agenda, random: Random, addresses: readonly IpAddress[], sink: (packet: Uint8Array) => void) {
     this.agenda = agenda;
     this.random = random;
-    this.addresses = addresses;
+    this.own = new OwnAddresses(addresses, random.integer(0, 20_000));
     this.sink = sink;
-    this.nextPort = FIRST_PORT + random.integer(0, 20_000);
   }
 
   now(): number {
@@ -46,21 +41,15 @@ export class VirtualPort implements ProbePort {
   }
 
   source(target: IpAddress): IpAddress | null {
-    return this.addresses.find((one) => one.length === target.length) ?? null;
+    return this.own.source(target);
   }
 
   otherSources(target: IpAddress): IpAddress[] {
-    const first = this.source(target);
-    return this.addresses.filter((one) => one.length === target.length && first !== null && !sameAddress(one, first));
+    return this.own.otherSources(target);
   }
 
   reserve(_source: IpAddress, port?: number): ReservedPort {
-    if (port !== undefined && this.taken.has(port)) throw new ProbeError('BAD_TARGET', `port ${port} is in use; expected a free port`);
-    let chosen = port ?? this.nextPort;
-    while (port === undefined && this.taken.has(chosen)) chosen = chosen >= 65_535 ? FIRST_PORT : chosen + 1;
-    if (port === undefined) this.nextPort = chosen >= 65_535 ? FIRST_PORT : chosen + 1;
-    this.taken.add(chosen);
-    return { port: chosen, release: () => this.taken.delete(chosen) };
+    return this.own.reserve(port);
   }
 
   send(packet: Uint8Array): void {
@@ -74,7 +63,7 @@ export class VirtualPort implements ProbePort {
 
   /** A packet arrives from the path. */
   deliver(packet: Uint8Array): void {
-    const reply = this.pings ? echoReply(packet, this.addresses) : null;
+    const reply = this.pings ? echoReply(packet, this.own.addresses) : null;
     if (reply === null) this.handler?.(packet);
     else this.sink(reply);
   }

@@ -1,5 +1,5 @@
 /** The path walk: packets whose TTL ends at each hop in turn, and what the routers quote of them (traceroute, tracebox). */
-import { buildPacket, ipHeader, ipv4Checksum, isMalformed, parsePacketValue, PROTOCOL, updateChecksum } from '@subflow/wire';
+import { buildPacket, ipHeader, ipv4Checksum, isMalformed, parsePacketValue, PROTOCOL, sameAddress, updateChecksum } from '@subflow/wire';
 import type { IpAddress, MplsLabel } from '@subflow/wire';
 import type { Hub, Receiver } from './hub.ts';
 import type { Quote } from './quote.ts';
@@ -162,7 +162,8 @@ export async function echoWalk(
     identifier,
     (from, icmp) => {
       const ttl = icmp.sequence;
-      if (ttl < 1 || ttl > maxHops || icmp.identifier !== identifier) return;
+      // Whoever answers in the target's place says nothing about how far it is.
+      if (ttl < 1 || ttl > maxHops || !sameAddress(from, target)) return;
       hops[ttl - 1] ??= from;
       if (distance === null || ttl < distance) distance = ttl;
     },

@@ -1,15 +1,12 @@
 /** A prober with an address of its own on an interface: macvtap (no privilege at all) or a packet socket. The kernel does not know it. */
 import { existsSync, readFileSync } from 'node:fs';
-import { now, PacketSocketPort, systemEntropy } from '@subflow/link';
+import { now, PacketSocketPort, RealTimers, systemEntropy } from '@subflow/link';
 import type { PacketPort } from '@subflow/link';
-import { parseAddress, parsePrefix, sameAddress } from '@subflow/wire';
+import { parseAddress, parsePrefix } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import { echoReply } from '../echo-reply.ts';
-import { ProbeError } from '../errors.ts';
+import { OwnAddresses } from '../own-addresses.ts';
 import type { ProbePort, ReservedPort } from '../port.ts';
-
-const FIRST_PORT = 32_768;
-const PORTS = 28_000;
 
 export interface OwnAddressOptions {
   interface: string;
@@ -20,16 +17,17 @@ export interface OwnAddressOptions {
 
 export class OwnAddressPort implements ProbePort {
   private readonly port: PacketPort;
-  private readonly addresses: readonly IpAddress[];
-  private readonly taken = new Set<number>();
-  private readonly timers = new Set<NodeJS.Timeout>();
+  private readonly own: OwnAddresses;
+  private readonly timers = new RealTimers();
   private handler: ((packet: Uint8Array) => void) | null = null;
-  private nextPort = systemEntropy() % PORTS;
 
   /** Throws LinkError `NO_PRIVILEGE`, `NO_DEVICE`; AddressError. */
   constructor(options: OwnAddressOptions) {
     const prefixes = options.addresses.map(parsePrefix);
-    this.addresses = prefixes.map((one) => one.address);
+    this.own = new OwnAddresses(
+      prefixes.map((one) => one.address),
+      systemEntropy(),
+    );
     const tap = tapDevice(options.interface);
     this.port = new PacketSocketPort(options.interface, {
       addresses: prefixes,
@@ -51,35 +49,19 @@ export class OwnAddressPort implements ProbePort {
   }
 
   at(time: number, action: () => void): () => void {
-    const timer = setTimeout(
-      () => {
-        this.timers.delete(timer);
-        action();
-      },
-      Math.max(0, Math.ceil((time - now()) / 1000)),
-    );
-    this.timers.add(timer);
-    return () => {
-      clearTimeout(timer);
-      this.timers.delete(timer);
-    };
+    return this.timers.at(time, action);
   }
 
   source(target: IpAddress): IpAddress | null {
-    return this.addresses.find((one) => one.length === target.length) ?? null;
+    return this.own.source(target);
   }
 
   otherSources(target: IpAddress): IpAddress[] {
-    const first = this.source(target);
-    return this.addresses.filter((one) => one.length === target.length && first !== null && !sameAddress(one, first));
+    return this.own.otherSources(target);
   }
 
   reserve(_source: IpAddress, port?: number): ReservedPort {
-    if (port !== undefined && this.taken.has(port)) throw new ProbeError('BAD_TARGET', `port ${port} is in use; expected a free port`);
-    let chosen = port ?? FIRST_PORT + (this.nextPort++ % PORTS);
-    while (port === undefined && this.taken.has(chosen)) chosen = FIRST_PORT + (this.nextPort++ % PORTS);
-    this.taken.add(chosen);
-    return { port: chosen, release: () => this.taken.delete(chosen) };
+    return this.own.reserve(port);
   }
 
   send(packet: Uint8Array): void {
@@ -91,12 +73,12 @@ export class OwnAddressPort implements ProbePort {
   }
 
   close(): void {
-    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
     this.port.close();
   }
 
   private arrive(packet: Uint8Array): void {
-    const reply = echoReply(packet, this.addresses);
+    const reply = echoReply(packet, this.own.addresses);
     if (reply === null) this.handler?.(packet);
     else this.send(reply);
   }
