@@ -1,7 +1,7 @@
 /** Asks an echo server, over plain TCP of our own stack, until an undamaged answer comes. */
 import type { IpAddress } from '@subflow/wire';
 import type { Connection } from '@subflow/stack';
-import { decodeFrame, encodeFrame } from './echo-protocol.ts';
+import { decodeFrame, encodeFrame, readResponse } from './echo-protocol.ts';
 import type { EchoPacket, EchoRequest, EchoResponse } from './echo-protocol.ts';
 import { ProbeError } from './errors.ts';
 import type { Hub } from './hub.ts';
@@ -105,7 +105,7 @@ export class EchoClient {
     await until(this.hub, walking ? 2 * patience : patience, () => {
       if (size !== looked) {
         looked = size;
-        response = decodeFrame(joined(pieces)) as EchoResponse | null;
+        response = readResponse(decodeFrame(joined(pieces)));
       }
       if (response === null && size === 0 && host.now() - started > asked * (walking ? 3 : 1) * ASK_AGAIN && !connection.sendClosed) {
         asked++;

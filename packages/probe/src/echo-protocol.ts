@@ -3,6 +3,9 @@
  * believed by its checksum; whatever stands before it is skipped. Requests are one segment long.
  */
 
+import { parseAddress } from '@subflow/wire';
+import { z } from 'zod';
+
 /** What the prober asks. */
 export type EchoRequest =
   /** Flows from the asker's address since a serial number. */
@@ -59,6 +62,53 @@ export type EchoResponse =
   | { ok: true; hops: EchoHop[]; sent: string[] }
   | { ok: true; distance: number | null; hops: (string | null)[] }
   | { ok: false; code: string; message: string };
+
+const octets = z.string().regex(/^([0-9a-f]{2}){0,4000}$/);
+const address = z.string().refine((text) => {
+  try {
+    parseAddress(text);
+    return true;
+  } catch {
+    return false;
+  }
+}, 'expected an address');
+const count = z.number().int().min(0);
+const list = <T extends z.ZodType>(item: T) => z.array(item).max(4096);
+
+/** What an answer must look like: whoever sends it may lie, but not break the prober. */
+const responses: z.ZodType<EchoResponse> = z.union([
+  z.object({ ok: z.literal(false), code: z.string(), message: z.string() }),
+  z.object({
+    ok: z.literal(true),
+    flows: list(z.object({ id: count, remote: address, remotePort: count, irs: count, packets: count })),
+    serial: count,
+    you: address,
+    server: address,
+  }),
+  z.object({
+    ok: z.literal(true),
+    packets: list(z.object({ index: count, direction: z.enum(['in', 'out']), at: z.number(), hex: octets })),
+    more: z.boolean(),
+  }),
+  z.object({
+    ok: z.literal(true),
+    hops: list(
+      z.object({
+        ttl: count,
+        answers: list(z.object({ from: address, rtt: z.number(), sent: octets, quote: octets, type: count, code: count })),
+      }),
+    ),
+    sent: list(octets),
+  }),
+  z.object({ ok: z.literal(true), sent: list(octets) }),
+  z.object({ ok: z.literal(true), distance: count.nullable(), hops: list(address.nullable()) }),
+]);
+
+/** An answer, or null for what is none. */
+export function readResponse(value: unknown): EchoResponse | null {
+  const result = responses.safeParse(value);
+  return result.success ? result.data : null;
+}
 
 const START = 'SFP1 ';
 /** Boxes that touch the first bytes of a segment, or drop some, touch these. */

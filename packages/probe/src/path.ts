@@ -150,20 +150,8 @@ class PathRun {
     facts.distance = distance.distance;
     facts.routers = distance.hops.map((one) => (one === null ? null : formatAddress(one)));
     facts.echoServer = present;
-    if (present) {
-      this.echo = client;
-      const hello = await client.ask({ op: 'flows', since: 0 });
-      if ('flows' in hello) {
-        this.serial = hello.serial;
-        facts.outside = hello.you;
-      }
-      const back = await client.ask({ op: 'distance', hops: maxHops }).catch(() => null);
-      if (back !== null && 'distance' in back) {
-        facts.distanceBack = back.distance;
-        facts.routersBack = back.hops;
-      }
-      await this.outside(own, maxHops);
-    }
+    // What it cannot tell, or tells in a way that makes no sense, stays unknown.
+    if (present) await this.greet(client, own, maxHops).catch(() => (facts.echoLost = true));
     this.say('SYNs with and without Multipath TCP');
     const length = facts.distance ?? (await this.answerPoint(maxHops)) ?? maxHops;
     const plain = await this.plainSyn(length);
@@ -181,13 +169,26 @@ class PathRun {
     if (this.echo !== null) {
       this.say('what arrived, and the way back');
       // What the echo server could not tell any more stays unknown.
-      facts.echoLost = await this.compare(session, plain, flow).then(
-        () => false,
-        () => true,
-      );
+      await this.compare(session, plain, flow).catch(() => (facts.echoLost = true));
     }
     for (const one of [plain, ...session.flows]) one.close();
     return facts;
+  }
+
+  private async greet(client: EchoClient, own: IpAddress, maxHops: number): Promise<void> {
+    const { facts } = this;
+    this.echo = client;
+    const hello = await client.ask({ op: 'flows', since: 0 });
+    if ('flows' in hello) {
+      this.serial = hello.serial;
+      facts.outside = hello.you;
+    }
+    const back = await client.ask({ op: 'distance', hops: maxHops }).catch(() => null);
+    if (back !== null && 'distance' in back) {
+      facts.distanceBack = back.distance;
+      facts.routersBack = back.hops;
+    }
+    await this.outside(own, maxHops);
   }
 
   private say(text: string): void {

@@ -1,5 +1,5 @@
 /** Routers and servers that are silent, stingy or lie: no false verdict, no hang. */
-import { editSegments } from '@subflow/emulator';
+import { editSegments, Random } from '@subflow/emulator';
 import { buildPacket, ICMP, ipHeader, parseAddress, PROTOCOL } from '@subflow/wire';
 import { describe, expect, it } from 'vitest';
 import { converse, findings, inVirtualTime, observePath, probeReport, ProbeWorld, WORLD_PORT } from '@subflow/probe';
@@ -142,6 +142,39 @@ describe('servers that are not what they seem', () => {
     expect(probeReport(facts.target, facts.port, null, facts, []).verdict).toContain('The server does not answer.');
     const conversation = await inVirtualTime(world.agenda, converse(world.hub, { address: world.target, port: WORLD_PORT }), 2 * LIMIT);
     expect(conversation.kind).toBe('silent');
+  });
+
+  it('survives an echo server that answers anything at all', { timeout: 120_000 }, async () => {
+    const random = new Random(5);
+    const junk = (): unknown => {
+      const choices: (() => unknown)[] = [
+        () => null,
+        () => random.integer(-5, 5),
+        () => 'zz',
+        () => '00ff',
+        () => [],
+        () => [junk()],
+        () => ({ ok: true, flows: junk(), serial: junk(), you: junk(), server: '192.0.2.1' }),
+        () => ({ ok: true, flows: [{ id: 1, remote: '192.0.2.10', remotePort: 7, irs: 3, packets: 9 }], serial: 0, you: '192.0.2.99', server: '192.0.2.1' }),
+        () => ({ ok: true, packets: [{ index: 0, direction: 'in', at: 1, hex: '4500' }], more: true }),
+        () => ({ ok: true, packets: [], more: true }),
+        () => ({ ok: true, distance: random.integer(0, 300), hops: ['192.0.2.1', null] }),
+        () => ({ ok: true, sent: ['45'], hops: [{ ttl: 900, answers: [{ from: '192.0.2.1', rtt: 1, sent: '45', quote: '', type: 1, code: 1 }] }] }),
+        () => ({ ok: true, sent: [] }),
+        () => ({ ok: false, code: 'X', message: 'no' }),
+      ];
+      return random.pick(choices)();
+    };
+    for (let seed = 1; seed <= 15; seed++) {
+      const { facts } = await path({ seed, ...(seed % 3 === 0 ? { boxes: [{ name: 'strip-syn', link: 2 }] } : {}) }, (world) => {
+        (world.server as unknown as { respond: () => Promise<unknown> }).respond = async () => junk();
+      });
+      const list = findings(facts);
+      expect(probeReport(facts.target, facts.port, null, facts, []).verdict.length).toBeGreaterThan(0);
+      // What the hops say is seen all the same.
+      if (seed % 3 === 0) expect(facts.observations.find((one) => one.stage === 'syn')!.hops!.filter((hop) => hop.answers.length > 0)).toHaveLength(5);
+      for (const one of list) expect(one.from).toBeLessThan(one.to);
+    }
   });
 
   it('does not take a wrong HMAC for a join', async () => {
