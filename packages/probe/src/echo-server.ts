@@ -217,7 +217,9 @@ export class EchoServer {
         if (this.walks >= MAX_WALKS) throw new Error(`${MAX_WALKS} walks are under way; expected fewer`);
         this.walks++;
         try {
-          const result = await walk(this.hub, () => packets, { hops: Math.min(MAX_HOPS, Math.max(0, Number(request.hops) || 0)) });
+          const farthest = Math.min(MAX_HOPS, Math.max(0, Number(request.hops) || 0));
+          // Packets that belong together may come apart by chance: once is not enough to say that nobody joins them.
+          const result = await walk(this.hub, () => packets, { hops: farthest, ...(packets.length > 1 ? { repeat: 3 } : {}) });
           const hops: EchoHop[] = result.hops.map(({ ttl, answers }) => ({
             ttl,
             answers: answers.map(({ from, rtt, sent, quote }) => ({
