@@ -13,6 +13,8 @@ const PATIENCE = 4_000_000;
 /** After this long an answer is asked for again on the same connection: boxes may have damaged the question. */
 const ASK_AGAIN = 1_200_000;
 const MAX_ANSWER = 2 << 20;
+/** Packets of a flow that are asked for: a server keeps 500, one that says there are always more must not go on for ever. */
+const MAX_PACKETS = 1024;
 /** Most servers are none: they get less time. */
 const PRESENT_TRIES = 3;
 const PRESENT_PATIENCE = 1_500_000;
@@ -63,7 +65,7 @@ export class EchoClient {
   /** Every packet of a flow as the server has it. */
   async packets(flow: number): Promise<EchoPacket[]> {
     const out: EchoPacket[] = [];
-    for (let more = true; more;) {
+    for (let more = true; more && out.length < MAX_PACKETS;) {
       const answer = await this.ask({ op: 'packets', flow, from: out.length });
       if (!('packets' in answer)) break;
       out.push(...answer.packets);

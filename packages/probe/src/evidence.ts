@@ -36,7 +36,7 @@ export function matched(observation: Observation, arrived: readonly Uint8Array[]
 }
 
 export function sentReset(packets: readonly EchoPacket[]): boolean {
-  return packets.some((one) => one.direction === 'out' && (seen(unhex(one.hex))!.flags & FLAG.rst) !== 0);
+  return packets.some((one) => one.direction === 'out' && ((seen(unhex(one.hex))?.flags ?? 0) & FLAG.rst) !== 0);
 }
 
 export function isSynAck(packet: EchoPacket): boolean {

@@ -4,7 +4,6 @@ import type { IpAddress, MptcpOption, TcpOption } from '@subflow/wire';
 import { ProbeError } from './errors.ts';
 import type { Hub, Receiver, TcpPacket } from './hub.ts';
 import type { ReservedPort } from './port.ts';
-import type { Quote } from './quote.ts';
 
 /** What a packet of a flow is made of; what is left out follows from the flow's state. */
 export interface SegmentSpec {
@@ -62,9 +61,6 @@ export class Flow implements Receiver {
   rcvNxt = 0;
   /** What the peer has acknowledged. */
   sndUna: number;
-  peerWindow = 0;
-  windowScale = 0;
-  peerMss = 536;
   /** Timestamps are sent (and echoed) once set. */
   timestamps = false;
   tsRecent = 0;
@@ -78,13 +74,11 @@ export class Flow implements Receiver {
   /** Options that every acknowledgement carries. */
   ackOptions: () => TcpOption[] = () => [];
   readonly arrivals: Arrival[] = [];
-  readonly quotes: { at: number; quote: Quote }[] = [];
   /** In-order payload, as it comes. */
   onData: (payload: Uint8Array, seq: number, arrival: Arrival) => void = () => undefined;
   onSegment: (arrival: Arrival) => void = () => undefined;
   /** Before something is sent again: what it depends on may have been lost as well. */
   onRetry: () => void = () => undefined;
-  onQuote: (quote: Quote, now: number) => void = () => undefined;
   private readonly reserved: ReservedPort;
   private readonly unclaim: () => void;
   private readonly waiters = new Set<Waiter>();
@@ -135,16 +129,6 @@ export class Flow implements Receiver {
   /** Our clock in milliseconds, as the timestamp option has it. */
   timestamp(): number {
     return Math.floor(this.hub.now() / 1000) >>> 0;
-  }
-
-  /** Builds, sends, and counts what takes sequence numbers. */
-  send(spec: SegmentSpec): Uint8Array {
-    const bytes = this.build(spec);
-    if (spec.seq === undefined) {
-      this.sndNxt = (this.sndNxt + (spec.payload?.length ?? 0) + ((spec.flags & (FLAG.syn | FLAG.fin)) !== 0 ? 1 : 0)) >>> 0;
-    }
-    this.hub.send(bytes);
-    return bytes;
   }
 
   /** Acknowledges what has come. */
@@ -249,7 +233,6 @@ export class Flow implements Receiver {
       if (fits) this.reset ??= arrival;
     } else if ((tcp.flags & FLAG.ack) !== 0) {
       if (((tcp.ack - this.sndUna) | 0) > 0) this.sndUna = tcp.ack;
-      this.peerWindow = tcp.window * ((tcp.flags & FLAG.syn) === 0 ? 2 ** this.windowScale : 1);
     }
     if (this.irs >= 0 && this.reset === null && (payload.length > 0 || (tcp.flags & FLAG.fin) !== 0)) this.take(arrival);
     // A keepalive wants to know whether we are here (RFC 9293 §3.8.4).
@@ -261,9 +244,8 @@ export class Flow implements Receiver {
     }
   }
 
-  quote(quote: Quote, now: number): void {
-    if (this.quotes.length < MAX_ARRIVALS) this.quotes.push({ at: now, quote });
-    this.onQuote(quote, now);
+  quote(): void {
+    // Walks listen for theirs; errors about anything else are answered by asking again.
   }
 
   private synAck(tcp: TcpPacket['tcp']): void {
@@ -271,10 +253,6 @@ export class Flow implements Receiver {
     this.irs = tcp.seq;
     this.rcvNxt = (tcp.seq + 1) >>> 0;
     this.sndNxt = (this.iss + 1) >>> 0;
-    for (const option of tcp.options) {
-      if (option.kind === 'mss') this.peerMss = option.value;
-      if (option.kind === 'window-scale') this.windowScale = Math.min(option.shift, 14);
-    }
   }
 
   private take(arrival: Arrival): void {

@@ -26,7 +26,6 @@ export interface PathFacts {
   distanceBack: number | null;
   /** Routers by echo requests or quotes. */
   routers: (string | null)[];
-  routersBack: (string | null)[];
   echoServer: boolean;
   /** Our address, and the one that the echo server sees. */
   own: string;
@@ -54,7 +53,6 @@ export interface PathFacts {
   reflected: boolean;
   /** Options of the server's SYN+ACK as it says it sent them; null: unknown. */
   serverSynAck: Uint8Array | null;
-  synAck: Uint8Array | null;
   /** TTL that SYNs of ours arrived with at the server. */
   arrivalTtl: number | null;
   /** Does the server answer MP_CAPABLE with a key? */
@@ -85,6 +83,8 @@ const PAIR_SPACING = 4_000;
 /** Octets of the server's answer that are sent again: room is left for options. */
 const ANSWER = 1_000;
 const SETTLE = 30_000;
+/** For options on connections where no key was agreed on: only boxes look at them. */
+const NOBODYS_KEY = 0x0123_4567_89ab_cdefn;
 const MARKED = Uint8Array.from({ length: 100 }, (_, i) => 0x61 + (i % 26));
 /** An option nobody knows (RFC 6994 experiments use 253 and 254): who sends it back reflects. */
 const UNKNOWN_OPTION: TcpOption = { kind: 'unknown', code: 254, data: Uint8Array.of(0x5b, 0xf1, 0x0a, 0x0e) };
@@ -115,7 +115,6 @@ class PathRun {
       distance: null,
       distanceBack: null,
       routers: [],
-      routersBack: [],
       echoServer: false,
       own: '',
       outside: null,
@@ -131,7 +130,6 @@ class PathRun {
       forgedAck: null,
       reflected: false,
       serverSynAck: null,
-      synAck: null,
       arrivalTtl: null,
       multipath: false,
       rejectedQuotes: 0,
@@ -186,7 +184,6 @@ class PathRun {
     const back = await client.ask({ op: 'distance', hops: maxHops }).catch(() => null);
     if (back !== null && 'distance' in back) {
       facts.distanceBack = back.distance;
-      facts.routersBack = back.hops;
     }
     await this.outside(own, maxHops);
   }
@@ -253,7 +250,6 @@ class PathRun {
     stage.sent.push(...sent);
     facts.answers.multipath = answer === null ? (flow.reset === null ? 'nothing' : 'reset') : 'syn-ack';
     if (answer === null) return session;
-    facts.synAck = answer.bytes;
     flow.timestamps = answer.packet.tcp.options.some((one) => one.kind === 'timestamps');
     facts.multipath = session.accept(answer);
     facts.reflected = reflects(answer, list);
@@ -314,14 +310,14 @@ class PathRun {
     const { hub, options } = this;
     const session = new Session(hub, { address: options.target, port: options.port, version: this.version });
     session.adopt(flow);
-    session.serverKey = 0x0123_4567_89ab_cdefn;
+    session.serverKey = NOBODYS_KEY;
     return session;
   }
 
   private async inside(session: Session, flow: Flow, length: number): Promise<void> {
     const { facts, hub } = this;
     const mapped = facts.multipath && session.first === flow && session.capable !== null;
-    if (!mapped && session.serverKey === null) session.serverKey = 0x0123_4567_89ab_cdefn;
+    if (!mapped && session.serverKey === null) session.serverKey = NOBODYS_KEY;
     flow.acknowledges = true;
     const filler = 'abcdefghijklmnopqrstuvwxyz'.repeat(30).slice(0, 640);
     const request = new TextEncoder().encode(`GET /path HTTP/1.1\r\nHost: probe\r\nX-Filler: ${filler}\r\n\r\n`);
@@ -425,7 +421,10 @@ class PathRun {
     for (let ttl = 1; ttl <= length; ttl++) {
       const flow = new Flow(hub, options.target, options.port);
       const answer = await flow.open(this.synOptions());
-      if (answer === null) continue;
+      if (answer === null) {
+        flow.close();
+        continue;
+      }
       flow.timestamps = answer.packet.tcp.options.some((one) => one.kind === 'timestamps');
       flow.acknowledge([]);
       const seq = flow.sndNxt;
@@ -451,7 +450,7 @@ class PathRun {
         session.close();
         continue;
       }
-      if (!opened) session.serverKey = 0x0123_4567_89ab_cdefn;
+      if (!opened) session.serverKey = NOBODYS_KEY;
       session.confirm(opened ? undefined : []);
       const option = session.mapping(first, MARKED);
       await first.ask(
@@ -469,7 +468,8 @@ class PathRun {
   private async serverReset(flow: Flow): Promise<boolean | null> {
     const flows = await this.echo?.ask({ op: 'flows', since: this.serial }).catch(() => null);
     const record = flows !== null && flows !== undefined && 'flows' in flows ? this.recordOf(flow, flows.flows) : undefined;
-    return record === undefined ? null : sentReset(await this.echo!.packets(record.id));
+    if (record === undefined) return null;
+    return this.echo!.packets(record.id).then(sentReset, () => null);
   }
 
   private async joinStage(session: Session, length: number): Promise<void> {

@@ -546,7 +546,6 @@ function behaviourOf(
       return before === 'true' ? 'clear-df' : null;
     case 'ip.source':
     case 'tcp.source-port':
-      return direction === 'forward' ? 'nat' : null;
     case 'ip.destination':
     case 'tcp.destination-port':
       return direction === 'forward' ? 'nat' : null;
@@ -574,7 +573,7 @@ export function sentence(finding: Finding, facts: PathFacts): string {
   return `${placeText(finding, facts)} ${behaviour.does} (${way}; ${finding.certainty}). ${behaviour.means}`;
 }
 
-/** "hop 4 (203.0.113.4)", "between hop 2 and hop 5", "the server or the link before it". */
+/** "A box between hop 3 (203.0.113.3) and the server", "A box somewhere between this host and hop 2". */
 export function placeText({ from, to }: { from: number; to: number }, facts: PathFacts): string {
   const length = facts.distance ?? to;
   const name = (hop: number): string => {

@@ -177,6 +177,22 @@ describe('servers that are not what they seem', () => {
     }
   });
 
+  it('asks an echo server that says there is always more for a bounded number of packets', { timeout: 60_000 }, async () => {
+    let asked = 0;
+    const { facts } = await path({ seed: 3, boxes: [{ name: 'reset-data', link: 2 }] }, (world) => {
+      const server = world.server as unknown as { respond: (request: { op: string }, asker: unknown) => Promise<unknown> };
+      const honest = server.respond.bind(server);
+      server.respond = async (request, asker) => {
+        if (request.op !== 'packets') return honest(request, asker);
+        asked++;
+        return { ok: true, packets: Array.from({ length: 400 }, (_, i) => ({ index: i, direction: 'out', at: 1, hex: '4500' })), more: true };
+      };
+    });
+    expect(asked).toBeLessThan(40);
+    expect(facts.resetOnData).toBe(true);
+    expect(findings(facts).map((one) => one.behaviour)).toContain('reset-data');
+  });
+
   it('does not take a wrong HMAC for a join', async () => {
     const world = new ProbeWorld({ seed: 2, routers: 1 });
     world.chain.attach(

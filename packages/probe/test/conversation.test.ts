@@ -1,5 +1,6 @@
 /** The conversation with our own stack, with servers that have no Multipath TCP, and with published traces. */
 import { Host } from '@subflow/stack';
+import { FLAG } from '@subflow/wire';
 import { EmulatedHost, reflectOptions } from '@subflow/emulator';
 import { describe, expect, it } from 'vitest';
 import {
@@ -15,6 +16,7 @@ import {
   Session,
   STEPS,
   WORLD_PORT,
+  seen,
 } from '@subflow/probe';
 import type { Conversation, ConversationOptions, WorldOptions } from '@subflow/probe';
 
@@ -77,6 +79,23 @@ describe('our own stack', () => {
         session.close();
       })(),
     );
+  });
+
+  it('closes what it opened in steps that could not go on', async () => {
+    const world = new ProbeWorld({ seed: 8, ...PATH, mptcp: { maxSubflows: 0 } });
+    const opened = new Set<number>();
+    const reset = new Set<number>();
+    world.hub.log = (direction, bytes) => {
+      const { flags, sourcePort } = seen(bytes)!;
+      if (direction === 'in') return;
+      if ((flags & FLAG.syn) !== 0 && mptcpHex(bytes)[0]?.startsWith('01') === true) opened.add(sourcePort);
+      if ((flags & FLAG.rst) !== 0) reset.add(sourcePort);
+    };
+    // They need a second subflow, and the server takes none.
+    const result = await talk(world, { version: 1, steps: ['infinite-mapping-two', 'plain-two', 'remove-addr', 'prio'] });
+    expect(result.steps.slice(1).map((step) => step.judgement)).toEqual(['not run', 'not run', 'not run', 'not run']);
+    expect(opened.size).toBeGreaterThan(8);
+    expect([...opened].filter((port) => !reset.has(port))).toEqual([]);
   });
 
   it('leaves no connection behind at the server', async () => {

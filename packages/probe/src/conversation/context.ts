@@ -27,6 +27,8 @@ export interface StepContext {
   patient: boolean;
   /** The step's id, for reports. */
   label: string;
+  /** Connections of the step: whatever happens, they are closed at its end. */
+  sessions: Session[];
 }
 
 /** What a step saw. */
@@ -59,6 +61,7 @@ export function targetOf({ address, port, version, label }: StepContext): Sessio
 /** A session that is open (SYN+ACK with Multipath TCP). Throws {@link StepFailure} when it does not come up. */
 export async function opened(context: StepContext, options: OpenOptions = {}): Promise<Session> {
   const session = new Session(context.hub, targetOf(context), { ...(context.key === undefined ? {} : { key: context.key }), ...options });
+  context.sessions.push(session);
   if (await session.open(options)) return session;
   const why = session.synAck === null ? (session.first.reset === null ? 'no answer to the SYN' : 'the SYN was reset') : 'a SYN+ACK without Multipath TCP';
   session.close();

@@ -88,6 +88,7 @@ export async function converse(hub: Hub, options: ConversationOptions): Promise<
     silence: options.silence ?? SILENCE,
     patient: options.patient ?? false,
     label,
+    sessions: [],
   });
   const first = STEPS[0]!;
   let version: VersionNumber | null = null;
@@ -148,6 +149,9 @@ async function steady(step: Step, context: StepContext, tables: readonly KnownTa
     } catch (error) {
       if (!(error instanceof StepFailure)) throw error;
       result = { outcome: 'not-run', details: [error.message] };
+    } finally {
+      // A step that could not go on has left its connection open.
+      for (const session of context.sessions.splice(0)) session.close();
     }
     const { judgement } = judge(step.id, context.version, result.outcome, tables);
     if (judgement !== 'new deviation' && result.outcome !== 'not-run') return { result, runs: i + 1 };
