@@ -37,7 +37,6 @@ export class EchoClient {
     this.port = port;
     this.source = source;
     this.host = new PortHost(hub, { addresses: [source], mptcp: { enabled: false } });
-    hub.onStranger = (bytes) => this.host.receive(bytes);
   }
 
   /** Whether an echo server answers there. */
@@ -77,6 +76,8 @@ export class EchoClient {
   private async once(request: EchoRequest, patience: number): Promise<EchoResponse | null> {
     const { host } = this;
     const reserved = this.hub.port.reserve(this.source);
+    // Only what is for this connection: our host would reset every other one that this machine has.
+    const unclaim = this.hub.claim(reserved.port, this.target, this.port, { segment: (_packet, bytes) => host.receive(bytes), quote: () => undefined });
     const pieces: Uint8Array[] = [];
     let size = 0;
     let ended = false;
@@ -118,7 +119,10 @@ export class EchoClient {
     });
     connection.abort(host.now());
     host.pump();
-    this.hub.linger(() => reserved.release());
+    this.hub.linger(() => {
+      unclaim();
+      reserved.release();
+    });
     return response;
   }
 }

@@ -127,6 +127,39 @@ describe('without an echo server', () => {
   });
 });
 
+it('leaves other connections of the machine alone: what is not for it is neither answered nor reset', async () => {
+  const stranger = (now: number, world: ProbeWorld): Uint8Array =>
+    buildPacket(ipHeader(world.target, world.client, PROTOCOL.tcp), {
+      tcp: {
+        sourcePort: 22,
+        destinationPort: 22_000,
+        seq: now >>> 0,
+        ack: 77,
+        headerLength: 20,
+        reserved: 0,
+        flags: 0x18,
+        window: 9,
+        checksum: 0,
+        urgent: 0,
+        options: [],
+      },
+      payload: new Uint8Array(40),
+    });
+  const answers: Uint8Array[] = [];
+  const { facts } = await path({ seed: 4 }, (world) => {
+    const deliver = (now: number): void => {
+      world.chain.client!(stranger(now, world), now);
+      if (now < 3e6) world.agenda.at(now + 5_000, deliver);
+    };
+    world.agenda.at(1_000, deliver);
+    world.hub.log = (direction, bytes) => {
+      if (direction === 'out' && new DataView(bytes.buffer, bytes.byteOffset).getUint16(22) === 22) answers.push(bytes);
+    };
+  });
+  expect(facts.echoServer && !facts.echoLost).toBe(true);
+  expect(answers).toEqual([]);
+});
+
 describe('servers that are not what they seem', () => {
   it('says that a server without an echo server is only half seen', async () => {
     const { facts } = await path({ seed: 1 }, undefined, false);

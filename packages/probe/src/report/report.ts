@@ -63,6 +63,7 @@ function verdictOf(conversation: Conversation | null, path: ProbeReport['path'])
   const blocking = path?.findings.filter((one) => BEHAVIOURS[one.behaviour].severity === 'blocks') ?? [];
   if (conversation !== null) out.push(serverSentence(conversation, path));
   else if (path !== null && path.facts.answers.plain === 'nothing') out.push('The server does not answer.');
+  else if (path !== null && path.facts.answers.plain === 'reset') out.push('The server refuses the connection.');
   for (const finding of path?.findings ?? []) out.push(sentence(finding, path!.facts));
   if (path !== null && blocking.length === 0 && path.facts.answers.plain === 'syn-ack') {
     const { facts } = path;
