@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildBpf } from './build-bpf.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
@@ -25,6 +26,10 @@ export const PROGRAMS = {
   sshd: 'openssh-server',
   openssl: 'openssl',
   chromium: 'chromium',
+  ethtool: 'ethtool',
+  clang: 'clang',
+  '/usr/include/bpf/bpf_helpers.h': 'libbpf-dev',
+  'nats-server': 'nats-server',
   // Text in PNGs.
   '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf': 'fonts-dejavu-core',
 };
@@ -65,6 +70,8 @@ export function build() {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const result = spawnSync(process.execPath, [tsc, '-b'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   if (result.status !== 0) fail('BUILD_FAILED', 'the compiler reported errors (above)');
+  // Only one of four data planes needs it, and says so when it is missing.
+  if (process.platform === 'linux' && onPath('clang')) buildBpf();
 }
 
 function onPath(program) {

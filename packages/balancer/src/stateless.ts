@@ -34,7 +34,12 @@ export class StatelessCore implements DecisionCore {
   }
 
   setServers(servers: ServerSet): void {
+    this.table = this.slots(servers);
+  }
+
+  /** The table of a list of servers, for data planes that look it up themselves: an id for each remainder of a hash. */
+  slots(servers: ServerSet): Uint8Array {
     const { size, build } = TABLES[this.kind];
-    this.table = build(servers, size);
+    return build(servers, size);
   }
 }

@@ -9,7 +9,8 @@ export type LinkErrorCode =
   | 'NO_KERNEL_MPTCP'
   | 'PORT_IN_USE'
   | 'UNREACHABLE'
-  | 'NO_DEVICE';
+  | 'NO_DEVICE'
+  | 'BAD_OBJECT';
 
 export class LinkError extends Error {
   readonly code: LinkErrorCode;

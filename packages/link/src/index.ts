@@ -1,4 +1,8 @@
 /** Floor 3: drivers for Node on Linux, real-time emulated links, and the test bench for the kernel. */
+export { BpfMap, loadXdp, MAP_TYPE, sendLive, testRun, XDP, XdpLink } from './bpf.ts';
+export type { MapShape, TestRun, XdpMode } from './bpf.ts';
+export { BpfObject } from './bpf-object.ts';
+export type { MapDefinition } from './bpf-object.ts';
 export { epoch, now } from './clock.ts';
 export { systemEntropy } from './entropy.ts';
 export { LinkError } from './errors.ts';
@@ -10,7 +14,7 @@ export type { KernelMptcpInfo, KernelSubflow } from './mptcp-sockopt.ts';
 export { diagnoseConnections, diagnoseSubflows, subflowDiagnosis } from './sock-diag.ts';
 export type { DiagnosedConnection, DiagnosedSubflow } from './sock-diag.ts';
 export { readTcpInfo } from './tcp-info.ts';
-export { errnoName } from './system.ts';
+export { errnoName, interfaceIndex } from './system.ts';
 export type { KernelTcpInfo } from './tcp-info.ts';
 export { ENDPOINT_FLAG, MptcpNetlink } from './mptcp-netlink.ts';
 export type { KernelEndpoint, KernelEvent, KernelLimits } from './mptcp-netlink.ts';

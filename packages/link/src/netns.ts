@@ -4,6 +4,7 @@ import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LinkError } from './errors.ts';
+import { inNetworkNamespace } from './system.ts';
 
 /** Every namespace we make carries this prefix and the maker's process id: a later start finds what a killed one left. */
 const PREFIX = 'subflow-';
@@ -54,6 +55,11 @@ export class Namespace {
     this.children.add(child);
     child.once('exit', () => this.children.delete(child));
     return child;
+  }
+
+  /** Runs what is synchronous with this thread inside: sockets and links that it opens belong here. */
+  inside<T>(work: () => T): T {
+    return inNetworkNamespace(`/run/netns/${this.name}`, work);
   }
 
   sysctl(key: string, value: string | number): void {

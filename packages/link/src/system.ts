@@ -18,7 +18,8 @@ const sendto_ = libc.func('long sendto(int fd, const void *buffer, unsigned long
 const getsockname_ = libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint8_t *length)');
 const getsockopt_ = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)');
 const setsockopt_ = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
-
+const if_nametoindex_ = libc.func('unsigned int if_nametoindex(const char *name)');
+const setns_ = libc.func('int setns(int fd, int kind)');
 const recv_ = libc.func('long recv(int fd, void *buffer, unsigned long length, int flags)');
 
 export const O_RDWR = 2;
@@ -39,6 +40,33 @@ export function errno(): number {
 function check(result: number, call: string): number {
   if (result >= 0) return result;
   throw new LinkError('SYSTEM_CALL', `${call}: ${errnoName(koffi.errno())}`);
+}
+
+/** Index of an interface of this network namespace. Throws {@link LinkError} `NO_DEVICE`. */
+export function interfaceIndex(name: string): number {
+  const index = if_nametoindex_(name) as number;
+  if (index === 0) throw new LinkError('NO_DEVICE', `no interface "${name}" here`);
+  return index;
+}
+
+const CLONE_NEWNET = 0x40000000;
+
+/** What `work` does at once, it does in another network namespace: this thread's system calls, nothing asynchronous. Throws {@link LinkError}. */
+export function inNetworkNamespace<T>(path: string, work: () => T): T {
+  const own = open('/proc/thread-self/ns/net', O_CLOEXEC);
+  const other = open(path, O_CLOEXEC);
+  try {
+    if (other < 0) throw new LinkError('NO_DEVICE', `no network namespace ${path}`);
+    check(setns_(other, CLONE_NEWNET) as number, 'setns');
+    try {
+      return work();
+    } finally {
+      check(setns_(own, CLONE_NEWNET) as number, 'setns');
+    }
+  } finally {
+    close(other);
+    close(own);
+  }
 }
 
 export function open(path: string, flags: number): number {

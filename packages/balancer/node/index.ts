@@ -1,0 +1,4 @@
+/** Running a balancer on Linux: data planes, configuration, health, stores. */
+export { bpfObject, pinFolder, removePins, XdpPlane } from './xdp/plane.ts';
+export type { XdpPlaneOptions } from './xdp/plane.ts';
+export * from './plan.ts';
