@@ -2,3 +2,6 @@
 export { bpfObject, pinFolder, removePins, XdpPlane } from './xdp/plane.ts';
 export type { XdpPlaneOptions } from './xdp/plane.ts';
 export * from './plan.ts';
+export { NftablesPlane } from './nftables-plane.ts';
+export { UserspacePlane } from './userspace-plane.ts';
+export { SystemChanges } from './system-changes.ts';

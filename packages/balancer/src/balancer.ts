@@ -21,6 +21,8 @@ export class Balancer {
   readonly counters = new Map<string, number>([['forwarded', 0]]);
   /** The packet last looked at: header fields for whoever forwards it. */
   readonly segment = new Segment();
+  /** What became of that packet: a name as in {@link counters}. */
+  lastReason = '';
   private readonly quoted = new Segment();
   private readonly fragments = new FlowTable(FRAGMENT_WORDS, FRAGMENTS, { halfOpen: REASSEMBLY, established: REASSEMBLY, closing: REASSEMBLY });
   private readonly key = new Int32Array(FRAGMENT_WORDS);
@@ -40,6 +42,7 @@ export class Balancer {
   handle(view: DataView, bytes: Uint8Array, offset: number, length: number, now: number): number {
     const decision = this.decide(view, bytes, offset, length, now);
     const name = decision > 0 ? 'forwarded' : (DROP_NAMES[decision] ?? 'malformed');
+    this.lastReason = name;
     this.counters.set(name, (this.counters.get(name) ?? 0) + 1);
     return decision;
   }

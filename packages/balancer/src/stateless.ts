@@ -38,8 +38,7 @@ export class StatelessCore implements DecisionCore {
   }
 
   /** The table of a list of servers, for data planes that look it up themselves: an id for each remainder of a hash. */
-  slots(servers: ServerSet): Uint8Array {
-    const { size, build } = TABLES[this.kind];
-    return build(servers, size);
+  slots(servers: ServerSet, size = TABLES[this.kind].size): Uint8Array {
+    return TABLES[this.kind].build(servers, size);
   }
 }

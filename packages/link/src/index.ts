@@ -14,7 +14,7 @@ export type { KernelMptcpInfo, KernelSubflow } from './mptcp-sockopt.ts';
 export { diagnoseConnections, diagnoseSubflows, subflowDiagnosis } from './sock-diag.ts';
 export type { DiagnosedConnection, DiagnosedSubflow } from './sock-diag.ts';
 export { readTcpInfo } from './tcp-info.ts';
-export { errnoName, interfaceIndex } from './system.ts';
+export { close as closeDescriptor, errnoName, interfaceIndex, rawSocket, sendRaw } from './system.ts';
 export type { KernelTcpInfo } from './tcp-info.ts';
 export { ENDPOINT_FLAG, MptcpNetlink } from './mptcp-netlink.ts';
 export type { KernelEndpoint, KernelEvent, KernelLimits } from './mptcp-netlink.ts';

@@ -182,6 +182,10 @@ export class BalancerWorld {
       where.mptcpLimits(4, 4);
       if (this.options.returnThroughBalancer === true) {
         where.ip('route', 'replace', 'default', 'via', this.balancerAddress(0));
+        where.ip('-6', 'route', 'replace', 'default', 'via', '2001:db8:1::10');
+        where.sysctl('net.ipv6.conf.all.accept_redirects', 0);
+        where.sysctl('net.ipv6.conf.eth0.accept_redirects', 0);
+        where.sysctl('net.ipv4.conf.eth0.accept_redirects', 0);
         where.sysctl('net.ipv4.conf.all.accept_redirects', 0);
       }
     });
