@@ -46,7 +46,8 @@ export class NftablesPlane implements DataPlane {
         if (server.state !== 'down') hops.set(`${plan.name} ${server.id}`, await nextHop(plan.details.get(server.id)!.address));
     const text = ruleset(this.families(), this.device, services, hops);
     // One transaction: packets see the old rules or the new ones. Counters live in the rules and start anew.
-    if (this.plans.length === 0) for (const [family, table] of this.families()) this.changes.run(['nft', 'add', 'table', family, table], ['nft', 'delete', 'table', family, table]);
+    if (this.plans.length === 0)
+      for (const [family, table] of this.families()) this.changes.run(['nft', 'add', 'table', family, table], ['nft', 'delete', 'table', family, table]);
     command('nft', ['-f', '-'], text);
     this.plans = services;
   }

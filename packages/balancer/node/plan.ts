@@ -1,5 +1,6 @@
 /** What a data plane is told: services with their servers, compiled from a generation. And what it is asked. */
 import type { BucketTable, DecisionCore, ServerSet } from '@subflow/balancer';
+import type { Segment } from '@subflow/wire';
 import { BeamerCore, DirectAddressCore, StatefulCore, StatelessCore, TokenKeysCore, TokenLearnedCore } from '@subflow/balancer';
 
 export const DESIGN_NAMES = ['stateful', 'modulo', 'crc-ranges', 'maglev', 'rendezvous', 'token-keys', 'token-learned', 'direct-address', 'beamer'] as const;
@@ -62,6 +63,8 @@ export interface DataPlane {
   /** Puts a list of services in the place of the last one, whole or not at all. Throws {@link PlaneError}, {@link LinkError}. */
   apply(services: readonly ServicePlan[]): Promise<void>;
   counters(): PlaneCounters[];
+  /** What its tables know of a segment (designs a and d), without changing them; null: nothing. `token` of a join. */
+  lookup?(plan: ServicePlan, segment: Segment, token: number | null): { server: number; from: string } | null;
   /** Takes everything back that was changed on the system. `keep`: leave what forwards packets in place, for the next start. */
   close(keep?: boolean): void;
 }

@@ -1,8 +1,9 @@
 /** The userspace data plane: the kernel routes the services' addresses to a TUN device, this process decides, the kernel carries on. */
 import { closeDescriptor, rawSocket, sendRaw, Tun } from '@subflow/link';
-import { SoftwareBalancer } from '@subflow/balancer';
+import { SoftwareBalancer, StatefulCore } from '@subflow/balancer';
 import type { DecisionCore } from '@subflow/balancer';
 import { formatAddress, parseAddress } from '@subflow/wire';
+import type { Segment } from '@subflow/wire';
 import { nextHop } from './next-hop.ts';
 import { coreOf, obstacle, PlaneError } from './plan.ts';
 import type { DataPlane, PlaneCounters, ServicePlan } from './plan.ts';
@@ -89,6 +90,13 @@ export class UserspacePlane implements DataPlane {
       packets: { forwarded: 0, ...Object.fromEntries(this.balancer.counters.get(plan.name) ?? []) },
       servers: new Map(plan.servers.servers.map((one) => [one.id, this.balancer.perServer.get(plan.name)?.get(one.id) ?? 0])),
     }));
+  }
+
+  lookup(plan: ServicePlan, segment: Segment, token: number | null): { server: number; from: string } | null {
+    const core = this.cores.get(plan.name)?.core;
+    if (!(core instanceof StatefulCore)) return null;
+    const server = core.known(segment, token, Date.now() * 1000);
+    return server === null ? null : { server, from: token === null ? 'its entry' : 'the entry of its token' };
   }
 
   close(): void {

@@ -70,6 +70,13 @@ export class StatefulCore implements DecisionCore {
     return place >= 0 ? this.table.server(place) : this.fallback.related(segment);
   }
 
+  /** What the table knows of a tuple, or of a join's token; null: nothing. Changes nothing. */
+  known(segment: Segment, _token: number | null, now: number): number | null {
+    tupleKey(segment, this.key);
+    const place = this.table.find(this.key, hashFlow(segment, this.seed), Math.floor(now / 1e6));
+    return place >= 0 ? this.table.server(place) : null;
+  }
+
   setServers(servers: ServerSet, _now: number): void {
     this.servers = servers;
     this.fallback.setServers(servers);

@@ -41,6 +41,13 @@ export class TokenLearnedCore extends StatefulCore {
     return server;
   }
 
+  override known(segment: Segment, token: number | null, now: number): number | null {
+    const server = super.known(segment, token, now);
+    if (server !== null || token === null) return server;
+    const learnt = this.serverOf(token, now);
+    return learnt > 0 ? learnt : null;
+  }
+
   protected override choose(segment: Segment, now: number, opening: boolean): number {
     if (opening) {
       const token = joinToken(segment);

@@ -9,10 +9,9 @@ import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BpfMap, BpfObject, command, LinkError, loadXdp, Namespace, XdpLink } from '@subflow/link';
-import { parseAddress } from '@subflow/wire';
+import { command, LinkError, loadXdp, Namespace, XdpLink } from '@subflow/link';
 import { bpfObject } from '../xdp/plane.ts';
-import { writeAddress } from '../xdp/layout.ts';
+import { Shim } from '../xdp/shim.ts';
 import type { ClientCommand, ClientFacts } from './peer-client.ts';
 
 export const SERVICE = '203.0.113.10';
@@ -36,6 +35,8 @@ export class BalancerWorld {
   readonly balancers: readonly Namespace[];
   readonly servers: readonly Namespace[];
   private readonly children = new Set<ChildProcess>();
+  private readonly announced = new Map<number, string>();
+  private shims: Shim[] = [];
   private readonly resources: { close(): void }[] = [];
   private readonly options: WorldOptions;
   private readonly pass: number;
@@ -106,6 +107,10 @@ export class BalancerWorld {
    */
   announce(i: number, how: 'nothing' | 'own-address' | 'own-port', ownPort = 0): void {
     const where = this.servers[i]!;
+    const wanted = `${how} ${ownPort}`;
+    // An announced port stays bound as long as connections use it: it is left where it is.
+    if (this.announced.get(i) === wanted) return;
+    this.announced.set(i, wanted);
     where.run('ip', 'mptcp', 'endpoint', 'flush');
     where.sysctl('net.mptcp.allow_join_initial_addr_port', how === 'nothing' ? 1 : 0);
     if (how === 'own-address') where.mptcpEndpoint(this.serverAddress(i), 'eth0', 'signal');
@@ -115,12 +120,22 @@ export class BalancerWorld {
   /** Puts Beamer's shim on a server. Returns its counters. */
   shim(i: number): () => Record<string, number> {
     const where = this.servers[i]!;
-    const shim = new Shim('eth0', where, this.serverAddress(i), this.serverAddress6(i), [
-      ...this.balancers.map((_, k) => this.balancerAddress(k)),
-      ...this.balancers.map((_, k) => `2001:db8:1::${10 + k}`),
-    ]);
-    this.resources.push(shim);
+    const shim = where.inside(
+      () =>
+        new Shim(
+          'eth0',
+          [this.serverAddress(i), this.serverAddress6(i)],
+          [...this.balancers.map((_, k) => this.balancerAddress(k)), ...this.balancers.map((_, k) => `2001:db8:1::${10 + k}`)],
+        ),
+    );
+    this.shims.push(shim);
     return () => shim.counters();
+  }
+
+  /** Takes the shims off again. */
+  removeShims(): void {
+    for (const one of this.shims) one.close();
+    this.shims = [];
   }
 
   /** Which balancers the fabric sends the service's packets to. */
@@ -132,6 +147,7 @@ export class BalancerWorld {
 
   close(): void {
     for (const child of this.children) child.kill('SIGKILL');
+    this.removeShims();
     for (const one of this.resources) one.close();
     for (const one of [this.client, this.fabric, ...this.balancers, ...this.servers]) one.remove();
   }
@@ -207,46 +223,6 @@ export class BalancerWorld {
     where.ip('route', 'add', 'default', 'via', '198.51.100.1');
     where.ip('-6', 'route', 'add', 'default', 'via', '2001:db8:1::1');
     for (const key of ['all', 'eth0', 'default']) where.sysctl(`net.ipv4.conf.${key}.rp_filter`, 0);
-  }
-}
-
-/** Beamer's shim on an interface of a kernel server. */
-export class Shim {
-  private readonly link: XdpLink;
-  private readonly counterMap: BpfMap;
-
-  constructor(device: string, where: Namespace, own4: string, own6: string, balancers: readonly string[]) {
-    const object: BpfObject = bpfObject('shim');
-    const maps = new Map(object.maps.map((one) => [one.name, BpfMap.create(one.name, one)]));
-    const config = new Uint8Array(20);
-    const view = new DataView(config.buffer);
-    view.setUint32(0, new DataView(parseAddress(own4).buffer).getUint32(0), true);
-    writeAddress(view, 4, parseAddress(own6));
-    maps.get('config')!.update(new Uint8Array(4), config);
-    for (const one of balancers) {
-      const key = new Uint8Array(16);
-      writeAddress(new DataView(key.buffer), 0, parseAddress(one));
-      maps.get('balancers')!.update(key, Uint8Array.of(1));
-    }
-    const program = loadXdp('subflow_shim', object.instructions('xdp', maps));
-    this.link = where.inside(() => XdpLink.attach(program, device, 'native'));
-    this.counterMap = maps.get('counters')!;
-  }
-
-  counters(): Record<string, number> {
-    const names = ['taken', 'chained', 'notATunnel', 'foreign', 'malformed', 'noRoute'];
-    return Object.fromEntries(
-      names.map((name, i) => {
-        const value = this.counterMap.lookup(new Uint8Array(Uint32Array.of(i).buffer))!;
-        let total = 0;
-        for (let at = 0; at < value.length; at += 8) total += Number(new DataView(value.buffer, value.byteOffset).getBigUint64(at, true));
-        return [name, total];
-      }),
-    );
-  }
-
-  close(): void {
-    this.link.close();
   }
 }
 

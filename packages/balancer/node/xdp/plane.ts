@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { BpfMap, BpfObject, command, interfaceIndex, loadXdp, MAP_TYPE, XdpLink } from '@subflow/link';
 import type { MapDefinition, XdpMode } from '@subflow/link';
 import { parseAddress } from '@subflow/wire';
+import type { Segment } from '@subflow/wire';
 import { nextHop } from '../next-hop.ts';
 import type { NextHop } from '../next-hop.ts';
 import { obstacle, PlaneError, slotsOf } from '../plan.ts';
@@ -120,8 +121,8 @@ export class XdpPlane implements DataPlane {
     const perServer = this.maps.get('server_packets')!;
     return this.plans.map((plan) => ({
       service: plan.name,
-      packets: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, sum(counters.lookup(number(plan.id * REASONS + i)))])),
-      servers: new Map(plan.servers.servers.map((one) => [one.id, sum(perServer.lookup(number(plan.id * 256 + one.id)))])),
+      packets: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, sumOfCpus(counters.lookup(number(plan.id * REASONS + i)))])),
+      servers: new Map(plan.servers.servers.map((one) => [one.id, sumOfCpus(perServer.lookup(number(plan.id * 256 + one.id)))])),
     }));
   }
 
@@ -133,6 +134,26 @@ export class XdpPlane implements DataPlane {
       return count;
     };
     return { flows: size('flows'), halfOpen: size('half_open'), tokens: size('tokens') };
+  }
+
+  lookup(plan: ServicePlan, segment: Segment, token: number | null): { server: number; from: string } | null {
+    const key = new Uint8Array(24);
+    const view = new DataView(key.buffer);
+    [segment.source0, segment.source1, segment.source2, segment.source3, (segment.sourcePort << 16) | segment.destinationPort, plan.id].forEach((word, i) =>
+      view.setInt32(4 * i, word, true),
+    );
+    for (const [name, from] of [
+      ['flows', 'its entry'],
+      ['half_open', 'its half-open entry'],
+    ] as const) {
+      const value = this.maps.get(name)!.lookup(key);
+      if (value !== null) return { server: value[0]!, from };
+    }
+    if (token === null) return null;
+    view.setInt32(0, token, true);
+    view.setUint32(4, plan.id, true);
+    const value = this.maps.get('tokens')!.lookup(key.subarray(0, 8));
+    return value === null || value[0] === 0 ? null : { server: value[0]!, from: 'the entry of its token' };
   }
 
   close(keep = false): void {
@@ -200,7 +221,7 @@ function number(value: number): Uint8Array {
 }
 
 /** Sum of a per-CPU counter. */
-function sum(value: Uint8Array | null): number {
+export function sumOfCpus(value: Uint8Array | null): number {
   if (value === null) return 0;
   const view = new DataView(value.buffer, value.byteOffset, value.length);
   let total = 0;

@@ -1,97 +1,81 @@
-/** `subflow lb`: load balancers for Multipath TCP. So far the designs are compared; running one comes later. */
+/** `subflow lb`: load balancers for Multipath TCP. */
 import { Command } from 'commander';
-import { DESIGNS, simulate } from '@subflow/balancer';
-import type { Change, DesignId, SimulationResult } from '@subflow/balancer';
-import { numberOf, UsageError } from '../errors.ts';
+import { Daemon, parseConfig } from '@subflow/balancer/node';
+import { readText, UsageError } from '../errors.ts';
+import { compareCommand } from '../lb/compare.ts';
+import { controlCommands } from '../lb/control.ts';
+import { serverCommand } from '../lb/server.ts';
 
 const EXAMPLES = `
 Examples:
-  subflow lb compare                                   every design through every change, 20,000 connections
-  subflow lb compare --connections 1000000 --designs b-maglev,e,f
-  subflow lb compare --changes server-added,two-changes --json`;
+  subflow lb --config lb.yaml                 runs until Ctrl-C
+  subflow lb --config lb.yaml --check         reads the configuration, changes nothing
+  subflow lb --config lb.yaml --keep          xdp: packets go on after the end, until the next start
+  subflow lb drain s1                         says something to the balancer that runs here
+  subflow lb compare                          the published designs on the same work
 
-const CHANGES: readonly Change['kind'][] = ['none', 'server-added', 'server-drained', 'weight-doubled', 'two-changes', 'balancer-replaced', 'balancer-stale'];
+A configuration, with everything that has no default:
+
+  interface: eth0
+  services:
+    - name: web
+      address: 203.0.113.10
+      port: 443
+      servers:
+        - { name: s1, id: 1, address: 192.0.2.11, ownPort: 20001 }
+        - { name: s2, id: 2, address: 192.0.2.12, ownPort: 20002 }
+
+The rest, and what servers need: docs/lb.md.`;
 
 interface Flags {
-  connections: string;
-  servers: string;
-  subflows: string;
-  seed: string;
-  designs?: string;
-  changes?: string;
+  config?: string;
+  check?: boolean;
+  keep?: boolean;
   json?: boolean;
 }
 
 export function lbCommand(): Command {
-  return new Command('lb')
-    .description('load balancers for Multipath TCP: all published designs (compared; running one is not implemented yet)')
+  const command = new Command('lb')
+    .description('load balancers for Multipath TCP: all published designs, one that runs')
     .enablePositionalOptions()
-    .addCommand(
-      new Command('compare')
-        .description('simulate the designs on the same work: which joins find their server, what survives a change')
-        .option('--connections <n>', 'connections', '20000')
-        .option('--servers <n>', 'servers', '10')
-        .option('--subflows <n>', 'subflows of each connection, the first included', '2')
-        .option('--seed <n>', 'everything follows from it', '1')
-        .option('--designs <ids>', `with commas between; default all: ${Object.keys(DESIGNS).join(', ')}`)
-        .option('--changes <ids>', `with commas between; default all: ${CHANGES.join(', ')}`)
-        .option('--json', 'a line of JSON for each run')
-        .addHelpText('after', EXAMPLES)
-        .action(compare),
-    );
+    .option('--config <file>', 'services, servers, data plane (YAML)')
+    .option('--check', 'read the configuration only')
+    .option('--keep', 'leave the data plane in place at the end (xdp)')
+    .option('--json', 'events as lines of JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(run);
+  for (const one of [...controlCommands(), serverCommand(), compareCommand()]) command.addCommand(one);
+  return command;
 }
 
-function compare(flags: Flags): void {
-  const designs = chosen('--designs', flags.designs, Object.keys(DESIGNS)) as DesignId[];
-  const changes = chosen('--changes', flags.changes, CHANGES) as Change['kind'][];
-  const work = {
-    connections: numberOf('--connections', flags.connections, 1, 5e6),
-    servers: numberOf('--servers', flags.servers, 2, 200),
-    subflows: numberOf('--subflows', flags.subflows, 1, 8),
-    seed: numberOf('--seed', flags.seed, 0, 2 ** 31),
+async function run(flags: Flags): Promise<void> {
+  if (flags.config === undefined)
+    throw new UsageError('BAD_ARGUMENT', 'expected --config FILE, or a command: add, drain, undrain, remove, weight, status, explain, server, compare');
+  const config = parseConfig(readText(flags.config), flags.config);
+  if (flags.check === true) {
+    process.stdout.write(`${flags.config}: ${config.services.length} service${config.services.length === 1 ? '' : 's'}, data plane ${config.dataPlane}\n`);
+    return;
+  }
+  const say = (type: string, text: string): void => {
+    process.stdout.write(
+      flags.json === true
+        ? `${JSON.stringify({ time: new Date().toISOString(), type, text })}\n`
+        : `${new Date().toISOString().slice(11, 23)} ${type}: ${text}\n`,
+    );
   };
-  const results = new Map<string, SimulationResult>();
-  for (const design of designs) {
-    for (const kind of changes) {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${DESIGNS[design].name}, ${kind} …`);
-      const result = simulate({ design, change: { kind }, ...work });
-      results.set(`${design} ${kind}`, result);
-      if (flags.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
-    }
-  }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
-  if (flags.json !== true) process.stdout.write(`${table(designs, changes, results, work).join('\n')}\n`);
-}
-
-function table(
-  designs: readonly DesignId[],
-  changes: readonly Change['kind'][],
-  results: ReadonlyMap<string, SimulationResult>,
-  work: { connections: number; servers: number; subflows: number },
-): string[] {
-  const percent = (value: number): string => (value === 1 ? '100 %' : `${(Math.floor(value * 1000) / 10).toFixed(1)} %`);
-  const width = 20;
-  const out = [
-    `${work.connections.toLocaleString('en')} connections of ${work.subflows} subflows, ${work.servers} servers; subflows / connections that live on`,
-    '',
-  ];
-  out.push(`${''.padEnd(50)}${'joins'.padStart(8)}${'B each'.padStart(9)}${changes.map((kind) => kind.padStart(width)).join('')}`);
-  for (const design of designs) {
-    const first = results.get(`${design} ${changes[0]!}`)!;
-    const cells = changes.map((kind) => {
-      const result = results.get(`${design} ${kind}`)!;
-      return `${percent(result.subflowsAlive)} / ${percent(result.connectionsAlive)}`.padStart(width);
-    });
-    out.push(
-      `${`${design.padEnd(13)} ${DESIGNS[design].name}`.padEnd(50)}${percent(first.joined).padStart(8)}${(first.entries === 0 ? '–' : (first.bytes / work.connections).toFixed(0)).padStart(9)}${cells.join('')}`,
-    );
-  }
-  return out;
-}
-
-function chosen(flag: string, text: string | undefined, all: readonly string[]): string[] {
-  const list = text === undefined ? [...all] : text.split(',');
-  const wrong = list.find((one) => !all.includes(one));
-  if (wrong !== undefined) throw new UsageError('BAD_ARGUMENT', `${flag} "${wrong}"; expected ${all.join(', ')}`);
-  return list;
+  const daemon = await Daemon.start(config, (event) => say(event.type, event.text));
+  say('ready', `${config.services.map((one) => one.name).join(', ')} on ${config.dataPlane}; Ctrl-C ends it`);
+  await new Promise<void>((resolve) => {
+    const alive = setInterval(() => {}, 60_000);
+    const stop = (): void => {
+      clearInterval(alive);
+      resolve();
+    };
+    process.once('SIGINT', stop);
+    process.once('SIGTERM', stop);
+  });
+  await daemon.close(flags.keep === true);
+  say('ended', flags.keep === true ? 'the data plane goes on' : 'everything is as it was');
+  // What a store's library keeps open would keep us.
+  process.exit(0);
 }
