@@ -2,6 +2,7 @@
  * The designs on the same work: connections with several subflows, changes of the servers and of the balancer, and which
  * subflows and connections live on. In one process, without packets on a wire, at any scale; everything follows from the seed.
  */
+import { tokenOfKey } from '@subflow/stack';
 import { CAPABLE_FLAG, FLAG, Segment, SUBTYPE } from '@subflow/wire';
 import { BeamerCore } from './beamer.ts';
 import type { DecisionCore } from './core.ts';
@@ -11,7 +12,6 @@ import { daisyChain } from './shim.ts';
 import { StatefulCore } from './stateful.ts';
 import { StatelessCore } from './stateless.ts';
 import { idOfToken, TokenKeysCore } from './token-keys.ts';
-import { tokenOfKey } from './token-hash.ts';
 import { TokenLearnedCore } from './token-learned.ts';
 
 export type DesignId = 'a' | 'b-modulo' | 'b-crc' | 'b-maglev' | 'b-rendezvous' | 'c' | 'd' | 'e' | 'f';

@@ -21,11 +21,6 @@ export function idOfTimestamp(value: number): number {
   return value & 0xff;
 }
 
-/** The timestamp that a server sends: never less than the clock's, so that PAWS never sees it run backwards (RFC 7323 §5). */
-export function stampTimestamp(clock: number, id: number): number {
-  return (((clock + 0xff) & ~0xff) | id) >>> 0;
-}
-
 /**
  * Draws keys until the token belongs to a server: 256 tries on average, about a millisecond. Null when `tries` are used up.
  * Fill a pool with them while there is time.

@@ -4,13 +4,12 @@
  */
 import { FLAG, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { keyMaterial, VERSION_0 } from '@subflow/stack';
+import { keyMaterial, tokenOfKey, VERSION_0 } from '@subflow/stack';
 import { DROP, joinToken, mptcpAt } from './core.ts';
 import { ENTRY, FlowTable } from './flow-table.ts';
 import type { Lifetimes } from './flow-table.ts';
 import { hashPair } from './hash.ts';
 import { StatefulCore } from './stateful.ts';
-import { tokenOfKey } from './token-hash.ts';
 
 /** Value of a token that two servers have given out. */
 const AMBIGUOUS = 0x8000;

@@ -1,7 +1,7 @@
 /** The designs on real packets, IPv4 and IPv6, both versions; tables against their models. */
 import { buildPacket, FLAG, ipHeader, parseAddress, PROTOCOL } from '@subflow/wire';
 import type { MptcpOption, TcpOption } from '@subflow/wire';
-import { keyMaterial, VERSION_0, VERSION_1 } from '@subflow/stack';
+import { keyMaterial, stampTimestamp, tokenOfKey, VERSION_0, VERSION_1 } from '@subflow/stack';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -17,13 +17,11 @@ import {
   idOfToken,
   keyFor,
   ServerSet,
-  stampTimestamp,
   StatefulCore,
   StatelessCore,
   TABLES,
   TokenKeysCore,
   TokenLearnedCore,
-  tokenOfKey,
 } from '@subflow/balancer';
 import type { DecisionCore, TableKind } from '@subflow/balancer';
 

@@ -6,6 +6,9 @@ import type { PacketPort } from './port.ts';
 
 /** Packets sent before received ones get their turn: a full window must not starve acknowledgements. */
 const SEND_BATCH = 64;
+/** Keys kept ready for a server with a name, and draws in one go (about a millisecond). */
+const KEY_POOL = 256;
+const KEY_DRAWS = 900;
 
 export class HostDriver {
   readonly host: Host;
@@ -19,6 +22,7 @@ export class HostDriver {
   private pumping = false;
   private stopped = false;
   private background = false;
+  private filling = false;
 
   constructor(host: Host) {
     this.host = host;
@@ -58,6 +62,7 @@ export class HostDriver {
     }
     this.pumping = false;
     if (sent >= SEND_BATCH) this.soon();
+    else this.fillKeys();
     this.arm();
   }
 
@@ -85,6 +90,17 @@ export class HostDriver {
       this.immediate = null;
       this.tick();
     });
+  }
+
+  /** Keys that name this server are drawn when there is nothing else to do, a millisecond at a time. */
+  private fillKeys(): void {
+    if (this.filling || this.host.fillKeyPool(KEY_POOL, 0)) return;
+    this.filling = true;
+    const turn = (): void => {
+      if (this.stopped || this.host.fillKeyPool(KEY_POOL, KEY_DRAWS)) this.filling = false;
+      else setTimeout(turn, 1).unref();
+    };
+    setTimeout(turn, 1).unref();
   }
 
   private tick(): void {

@@ -9,6 +9,8 @@ export { Interface } from './host/interface.ts';
 export type { InterfaceAddress, InterfaceConfig } from './host/interface.ts';
 export { Connection, MODE, PHASE } from './mptcp/connection.ts';
 export { Subflow } from './mptcp/subflow.ts';
+export { tokenOfKey } from './mptcp/token-hash.ts';
+export { stampTimestamp } from './tcp/timestamps.ts';
 export { addAddressHmac, joinHmac, keyMaterial } from './mptcp/keys.ts';
 export type { KeyMaterial } from './mptcp/keys.ts';
 export { DEFAULT_MPTCP_CONFIG } from './mptcp/config.ts';

@@ -108,7 +108,8 @@ function answerWithCookie(
   host.cookieSentAt = now;
   const isn = cookieIsn(host, segment, local, remote, now);
   let mptcp: MptcpOption | null = null;
-  if (chosen !== null) {
+  // A key made from the cookie would name another server: under a flood it is plain TCP then.
+  if (chosen !== null && host.mptcp.serverId === 0) {
     const [high, low] = cookieKey(host.secret, local, segment.destinationPort, remote, segment.sourcePort, isn);
     const flags = CAPABLE_FLAG.sha256 | (host.mptcp.checksum || (chosen.option.flags & CAPABLE_FLAG.checksum) !== 0 ? CAPABLE_FLAG.checksum : 0);
     const deny = chosen.version.deniesInitialAddress && host.mptcp.denyJoinInitial ? CAPABLE_FLAG.noJoin : 0;
@@ -141,7 +142,7 @@ function sendCookie(
   now: number,
 ): void {
   const clock = (Math.floor(now / 1000) + tupleHash(host.secret, local, 0, remote, 0, 1)) | 0;
-  const timestamp = host.tcp.timestamps && segment.hasTimestamps ? cookieTimestamp(segment, clock) : null;
+  const timestamp = host.tcp.timestamps && segment.hasTimestamps ? cookieTimestamp(segment, clock, host.mptcp.serverId) : null;
   const scale = windowShift(host.tcp.maxReceiveBuffer);
   host.sendRaw(through, cookieSynAck(segment, isn, through.mtu - (segment.ipVersion === 4 ? 40 : 60), scale, timestamp, mptcp));
 }
@@ -178,7 +179,7 @@ function acceptCookie(host: Host, through: Interface, segment: Segment, local: U
   connection.subflows.push(subflow);
   listener.pending++;
   announcePassive(host, connection, subflow, now);
-  openFromCookie(tcb, segment, cookieOptions(segment, mss), now);
+  openFromCookie(tcb, segment, cookieOptions(segment, mss, host.mptcp.serverId), now);
   if (tcb.state !== STATE.closed) host.reschedule(tcb);
 }
 
@@ -257,7 +258,7 @@ function acceptJoinCookie(host: Host, through: Interface, segment: Segment, loca
   const tcb = host.makeTcb(subflow, through, local, segment.destinationPort, remote, segment.sourcePort, now, (segment.ack - 1) | 0);
   connection.subflows.push(subflow);
   announceCreated(subflow, now);
-  openFromCookie(tcb, segment, cookieOptions(segment, mss), now);
+  openFromCookie(tcb, segment, cookieOptions(segment, mss, host.mptcp.serverId), now);
   if (tcb.state !== STATE.closed) host.reschedule(tcb);
   return true;
 }

@@ -17,18 +17,24 @@ export interface CookieOptions {
   scale: number;
 }
 
-/** A timestamp value not above `clock` whose low bits hold the SYN's options. */
-export function cookieTimestamp(segment: Segment, clock: number): number {
+/** A server's name behind a load balancer takes the last octet; what the cookie remembers moves up. */
+const STAMP_BITS = 8;
+
+/** A timestamp value not above `clock` whose low bits hold the SYN's options; `stamp` as in {@link stampTimestamp}, 0 for none. */
+export function cookieTimestamp(segment: Segment, clock: number, stamp = 0): number {
   const bits = (segment.windowScale >= 0 ? Math.min(segment.windowScale, 14) : NO_SCALE) | (segment.sackPermitted ? 16 : 0);
-  const value = ((clock >>> TIMESTAMP_BITS) << TIMESTAMP_BITS) | bits;
-  return ((value - clock) | 0) > 0 ? (value - (1 << TIMESTAMP_BITS)) | 0 : value | 0;
+  const shift = stamp === 0 ? 0 : STAMP_BITS;
+  const low = TIMESTAMP_BITS + shift;
+  const value = ((clock >>> low) << low) | (bits << shift) | stamp;
+  return ((value - clock) | 0) > 0 ? (value - (1 << low)) | 0 : value | 0;
 }
 
 /** Reads the options back from the echoed timestamp. */
-export function cookieOptions(segment: Segment, mss: number): CookieOptions {
+export function cookieOptions(segment: Segment, mss: number, stamp = 0): CookieOptions {
   if (!segment.hasTimestamps) return { mss, timestamps: false, sack: false, scale: -1 };
-  const scale = segment.tsEcr & 15;
-  return { mss, timestamps: true, sack: (segment.tsEcr & 16) !== 0, scale: scale === NO_SCALE ? -1 : scale };
+  const bits = stamp === 0 ? segment.tsEcr : segment.tsEcr >>> STAMP_BITS;
+  const scale = bits & 15;
+  return { mss, timestamps: true, sack: (bits & 16) !== 0, scale: scale === NO_SCALE ? -1 : scale };
 }
 
 /** The key a stateless server gives: the third ACK echoes it and it can be made again (RFC 8684 §3.1). */

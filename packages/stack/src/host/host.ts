@@ -16,6 +16,7 @@ import { emptyCounters } from '../mptcp/counters.ts';
 import type { MptcpCounter } from '../mptcp/counters.ts';
 import { announceCreated } from '../mptcp/handshake.ts';
 import { keyMaterial } from '../mptcp/keys.ts';
+import { tokenOfKey } from '../mptcp/token-hash.ts';
 import type { KeyMaterial } from '../mptcp/keys.ts';
 import type { Endpoint } from '../mptcp/path-manager/types.ts';
 import { applySettings } from '../mptcp/settings.ts';
@@ -23,7 +24,7 @@ import type { ConnectionSettings } from '../mptcp/settings.ts';
 import type { ServiceType } from '../mptcp/service-type.ts';
 import { Subflow } from '../mptcp/subflow.ts';
 import { versionOf } from '../mptcp/version.ts';
-import type { VersionNumber } from '../mptcp/version.ts';
+import type { MptcpVersion, VersionNumber } from '../mptcp/version.ts';
 import type { CongestionControl, CongestionFactory } from '../tcp/congestion/types.ts';
 import { DEFAULT_TCP_CONFIG } from '../tcp/config.ts';
 import type { TcpConfig } from '../tcp/config.ts';
@@ -58,6 +59,8 @@ const EPHEMERAL_FIRST = 49152;
 const EPHEMERAL_COUNT = 16384;
 const MAX_RAW_PACKETS = 1024;
 const KEY_TRIES = 16;
+/** One in 256 fits: that none of so many does happens once in 10^13 keys, and costs one connection its joins. */
+const MOST_DRAWS = 8192;
 const RETRY_DELAY = 1000;
 
 /** Route to a prefix through an interface; the longest prefix wins, then the order of addition. */
@@ -117,6 +120,8 @@ export class Host implements TcpContext {
   private readonly congestion: CongestionFactory;
   private readonly coupled: CoupledFactory | null;
   private readonly tokens = new Map<number, Connection>();
+  /** Keys drawn in advance whose tokens name this server. */
+  private readonly keyPool: [number, number][] = [];
   private readonly timers = new TimerTable<Tcb | Connection>();
   private readonly segment = new Segment();
   private readonly events: StackEvent[] = [];
@@ -548,6 +553,7 @@ export class Host implements TcpContext {
     const tcb = new Tcb(this, subflow, through, local, localPort, remote, remotePort, initial, this.makeCongestion(subflow.connection));
     tcb.keepaliveIdle = subflow.connection.keepaliveIdle;
     tcb.tsOffset = tupleHash(this.secret, local, 0, remote, 0, 1);
+    tcb.tsStamp = this.mptcp.serverId;
     subflow.tcb = tcb;
     subflow.connection.views.push(tcb);
     this.demux.insert(tcb);
@@ -561,12 +567,45 @@ export class Host implements TcpContext {
 
   /** A key whose token no other connection of this host uses (RFC 8684 §3.1); null when several tries found none. */
   freshKey(connection: Connection): KeyMaterial | null {
+    const { serverId } = this.mptcp;
     for (let i = 0; i < KEY_TRIES; i++) {
-      const key = this.claimKey(connection, this.random32(), this.random32());
+      const [high, low] = serverId === 0 ? [this.random32(), this.random32()] : this.namingKey(connection.version);
+      const key = this.claimKey(connection, high, low);
       if (key !== null) return key;
     }
     this.mib('MPFallbackTokenInit');
     return null;
+  }
+
+  /**
+   * Draws keys whose token names this server until the pool has `count` of them, for at most `tries` draws: a quarter of a
+   * millisecond for each key. Whoever drives the host calls it when there is nothing else to do. Returns whether the pool is full.
+   */
+  fillKeyPool(count: number, tries: number): boolean {
+    const { serverId } = this.mptcp;
+    if (serverId === 0) return true;
+    for (let i = 0; i < tries && this.keyPool.length < count; i++) {
+      const key: [number, number] = [this.random32(), this.random32()];
+      if (tokenOfKey(key[0], key[1]) >>> 24 === serverId) this.keyPool.push(key);
+    }
+    return this.keyPool.length >= count;
+  }
+
+  /** A key whose token begins with the name of this server: from the pool, or drawn now. */
+  private namingKey(version: MptcpVersion): [number, number] {
+    const pooled = version.number === 1 ? this.keyPool.pop() : undefined;
+    if (pooled !== undefined) return pooled;
+    for (let i = 0; ; i++) {
+      const high = this.random32();
+      const low = this.random32();
+      const token = version.number === 1 ? tokenOfKey(high, low) : keyMaterial(high, low, version).token;
+      if (token >>> 24 === this.mptcp.serverId || i >= MOST_DRAWS) return [high, low];
+    }
+  }
+
+  /** Whether a connection of this host, a half-open one too, has the tuple of a received segment. */
+  knows(segment: Segment): boolean {
+    return this.demux.find(segment) !== null;
   }
 
   /** The material of a given key, if its token is free. */

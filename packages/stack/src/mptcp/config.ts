@@ -17,6 +17,11 @@ export interface MptcpConfig {
   versionMemory: number;
   /** Require DSS checksums (flag A, RFC 8684 §3.1). */
   checksum: boolean;
+  /**
+   * The name of this server behind a load balancer, 1 to 255; 0: none. Keys are drawn until the first octet of their token is it,
+   * and the last octet of every timestamp is it (Olteanu and Raiciu; `@subflow/balancer`, design c).
+   */
+  serverId: number;
   /** Set flag C: no joins to the initial address (RFC 8684 §3.1). */
   denyJoinInitial: boolean;
   /** SYNs sent with MP_CAPABLE before trying without (RFC 8684 §3.1 leaves the number to policy). */
@@ -68,6 +73,7 @@ export const DEFAULT_MPTCP_CONFIG: MptcpConfig = {
   acceptVersions: [1, 0],
   versionMemory: 600_000_000,
   checksum: false,
+  serverId: 0,
   denyJoinInitial: false,
   capableSyns: 3,
   blackHoleTimeout: 3_600_000_000,

@@ -88,6 +88,8 @@ export class Tcb {
   tsRecentAt = 0;
   lastAckSent = 0;
   tsOffset = 0;
+  /** Last octet of every timestamp; 0: whatever the clock says. */
+  tsStamp = 0;
 
   // RTT (RFC 6298), microseconds.
   srtt = 0;

@@ -7,7 +7,16 @@ const TS_RECENT_LIFETIME = 24 * 24 * 3600 * 1_000_000;
 
 /** Our timestamp clock ticks once a millisecond, with a random offset per connection (RFC 7323 §5.4, §7.1). */
 export function timestampValue(tcb: Tcb, now: number): number {
-  return (Math.floor(now / 1000) + tcb.tsOffset) | 0;
+  const value = (Math.floor(now / 1000) + tcb.tsOffset) | 0;
+  return tcb.tsStamp === 0 ? value : stampTimestamp(value, tcb.tsStamp) | 0;
+}
+
+/**
+ * A timestamp whose last octet names its sender: never less than the clock's, so that PAWS never sees it run backwards
+ * (RFC 7323 §5). Unsigned.
+ */
+export function stampTimestamp(clock: number, id: number): number {
+  return (((clock + 0xff) & ~0xff) | id) >>> 0;
 }
 
 /** RFC 7323 §5.3 R1. */
