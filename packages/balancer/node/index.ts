@@ -27,3 +27,5 @@ export type { ClientCommand, ClientFacts } from './bench/peer-client.ts';
 export { Shim } from './xdp/shim.ts';
 export { ServerSetup, setupScript } from './server-setup.ts';
 export type { ServerSetupOptions } from './server-setup.ts';
+export { REAL_CHANGES, RealComparison } from './bench/compare.ts';
+export type { RealChange, RealOptions, RealResult } from './bench/compare.ts';

@@ -70,7 +70,7 @@ export class BalancerWorld {
     const here = fileURLToPath(import.meta.url);
     const path = script.includes('/') ? script : join(dirname(here), `${script}${extname(here)}`);
     // Not `ip netns exec`: what is pinned and mounted is to be seen by all.
-    const child = spawn('nsenter', [`--net=/run/netns/${where.name}`, process.execPath, ...process.execArgv, path, ...args], {
+    const child = spawn('nsenter', [`--net=/run/netns/${where.name}`, process.execPath, ...(path.endsWith('.ts') ? ['--import', 'tsx'] : []), path, ...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });

@@ -80,7 +80,7 @@ export class XdpPlane implements DataPlane {
       this.link = XdpLink.attach(program, options.device, options.mode ?? 'native');
       this.link.pin(linkPin);
     }
-    for (const key of this.maps.get('services')!.keys()) this.services.set(String(key), { key, value: this.maps.get('services')!.lookup(key)! });
+    for (const key of this.maps.get('services')!.keys()) this.services.set(textOf(key), { key, value: this.maps.get('services')!.lookup(key)! });
   }
 
   /** Every service gets a whole new list before packets see its key; what is no longer served goes last. */
@@ -106,7 +106,7 @@ export class XdpPlane implements DataPlane {
       const own = [...plan.details.values()].map((one) => one.ownPort).filter((port) => port !== null);
       for (const port of new Set([plan.port, ...own, 0])) {
         const key = serviceKey(plan.address, port);
-        if (!keys.has(String(key))) keys.set(String(key), { key, value });
+        if (!keys.has(textOf(key))) keys.set(textOf(key), { key, value });
       }
     }
     const map = this.maps.get('services')!;
@@ -214,6 +214,11 @@ export function removePins(folder: string): void {
 function attachedTo(device: string): boolean {
   const [link] = JSON.parse(command('ip', ['-j', 'link', 'show', 'dev', device])) as { xdp?: unknown }[];
   return link?.xdp !== undefined;
+}
+
+/** A key of a Map: a Buffer's own text is another than that of the same octets elsewhere. */
+function textOf(key: Uint8Array): string {
+  return key.join();
 }
 
 function number(value: number): Uint8Array {
