@@ -82,11 +82,13 @@ export class RunningBalancer {
   readonly child: ChildProcess;
   readonly file: string;
   output = '';
+  errors = '';
 
   constructor(child: ChildProcess, file: string) {
     this.child = child;
     this.file = file;
     child.stdout!.on('data', (chunk: Buffer) => (this.output += String(chunk)));
+    child.stderr!.on('data', (chunk: Buffer) => (this.errors += String(chunk)));
   }
 
   /** `subflow lb WORDS`, at this balancer. */
@@ -99,7 +101,9 @@ export class RunningBalancer {
   }
 
   status(): Report {
-    return JSON.parse(this.say('status', '--json').stdout) as Report;
+    const { stdout, stderr } = this.say('status', '--json');
+    if (stdout === '') throw new Error(`no status: ${stderr} ${this.child.exitCode ?? ''} ${this.errors}`);
+    return JSON.parse(stdout) as Report;
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

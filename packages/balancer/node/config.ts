@@ -81,12 +81,14 @@ const store = z.union([
     password: z.string().optional(),
     token: z.string().optional(),
     credentials: z.string().optional(),
-    tls: z.strictObject({ ca: z.string(), certificate: z.string().optional(), key: z.string().optional() }).optional(),
+    tls: z.strictObject({ ca: z.string(), name: z.string().optional(), certificate: z.string().optional(), key: z.string().optional() }).optional(),
   }),
 ]);
 
 const schema = z.strictObject({
+  /** Balancers of one name share a state; `instance` tells those on one machine apart (sockets, pins, tables). */
   name: name.default('lb'),
+  instance: name.optional(),
   dataPlane: z.enum(PLANES).default('xdp'),
   interface: z.string().optional(),
   mode: z.enum(['native', 'generic']).default('native'),
@@ -189,6 +191,11 @@ function check(config: LbConfig, fail: (path: readonly PropertyKey[], message: s
         fail([...place, 'port'], `${each.port}: with forwarding "dsr" ports stay as they are; expected ${one.port}`);
     });
   });
+}
+
+/** What a balancer's own things on this machine are called. */
+export function instanceOf(config: Pick<LbConfig, 'name' | 'instance'>): string {
+  return config.instance === undefined ? config.name : `${config.name}-${config.instance}`;
 }
 
 /** Seed of a service's hashes: the same on every balancer. */

@@ -102,7 +102,11 @@ export class RealComparison {
   /** Returns a balancer that took the place of the first, or stands beside it. */
   private async apply(options: RealOptions, change: RealChange, first: Running): Promise<Running | null> {
     const own = DESIGN_LETTER[options.design] === 'f' ? { ownPort: 20_000 + SERVERS } : {};
-    const add: ControlRequest = { do: 'add', service: 'web', server: { name: `s${SERVERS}`, id: SERVERS, address: this.world.serverAddress(SERVERS - 1), ...own } };
+    const add: ControlRequest = {
+      do: 'add',
+      service: 'web',
+      server: { name: `s${SERVERS}`, id: SERVERS, address: this.world.serverAddress(SERVERS - 1), ...own },
+    };
     const drain: ControlRequest = { do: 'drain', service: 'web', server: 's1' };
     const say = async (request: ControlRequest): Promise<void> => {
       const { error } = await askDaemon(first.control, request);

@@ -36,6 +36,9 @@ const WRITES = 10;
 /** Between a plan that could not be applied and the next try. */
 const RETRY = 1000;
 const REFRESH = 10_000;
+/** How long a change waits for a store that is away, and between its tries. */
+const CHANGE_TIME = 10_000;
+const STORE_RETRY = 500;
 
 export class Controller {
   readonly config: LbConfig;
@@ -100,18 +103,30 @@ export class Controller {
 
   /** Writes the state after a change, and waits until this balancer has applied it. Throws {@link ChangeError}, {@link StoreError}. */
   async change(change: StateChange): Promise<State> {
-    for (let i = 0; ; i++) {
-      const entry = await this.store.read(this.key);
-      const before = entry === null ? this.state! : decodeState(entry.value);
-      const next = changed(this.config, before, change, Date.now() * 1000);
-      if (next === before) return before;
+    const patience = performance.now() + CHANGE_TIME;
+    let unsure = false;
+    for (let conflicts = 0; ;) {
       try {
+        const entry = await this.store.read(this.key);
+        const before = entry === null ? this.state! : decodeState(entry.value);
+        // A write that nobody answered may have been done.
+        if (unsure && isDone(before, change)) {
+          await this.take(before);
+          return before;
+        }
+        const next = changed(this.config, before, change, Date.now() * 1000);
+        if (next === before) return before;
         const revision = await this.store.write(this.key, encodeState(next), entry?.revision ?? 0);
         this.revision = Math.max(this.revision, revision);
         await this.take(next);
         return next;
       } catch (error) {
-        if (!(error instanceof StoreError && error.code === 'CONFLICT') || i >= WRITES) throw error;
+        if (!(error instanceof StoreError)) throw error;
+        if (error.code === 'CONFLICT' && ++conflicts < WRITES) continue;
+        if (error.code !== 'UNAVAILABLE' || performance.now() > patience) throw error;
+        // A cluster that elects a leader is back in a few seconds.
+        unsure = true;
+        await new Promise((resolve) => setTimeout(resolve, STORE_RETRY));
       }
     }
   }
@@ -238,4 +253,11 @@ export class Controller {
       this.onEvent({ type: 'apply-failed', text: `health of ${server}: ${(error as Error).message}` });
     }
   }
+}
+
+/** Whether a state has what a change that adds or removes a server wants. */
+function isDone(state: State, change: StateChange): boolean {
+  const servers = state.services.find((one) => one.name === change.service)?.servers ?? [];
+  if (change.do === 'add') return servers.some((one) => one.name === change.server.name && one.address === formatAddress(parseAddress(change.server.address)));
+  return change.do === 'remove' && !servers.some((one) => one.name === change.server);
 }

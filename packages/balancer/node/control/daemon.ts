@@ -5,8 +5,9 @@ import type { Server as HttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
 import { removeLeftovers } from '@subflow/link';
+import { objectIn, onLines } from '../lines.ts';
+import { instanceOf } from '../config.ts';
 import type { LbConfig } from '../config.ts';
 import { NftablesPlane } from '../nftables-plane.ts';
 import type { DataPlane } from '../plan.ts';
@@ -42,13 +43,15 @@ export interface ControlAnswer {
 }
 
 const ANSWER_TIME = 15_000;
+const MOST_LINE = 4 << 20;
 
-export function controlPath(config: Pick<LbConfig, 'name' | 'control'>): string {
-  return config.control ?? `/run/subflow/lb-${config.name}.sock`;
+export function controlPath(config: Pick<LbConfig, 'name' | 'instance' | 'control'>): string {
+  return config.control ?? `/run/subflow/lb-${instanceOf(config)}.sock`;
 }
 
 function planeOf(config: LbConfig): DataPlane {
-  const { name, flows } = config;
+  const { flows } = config;
+  const name = instanceOf(config);
   switch (config.dataPlane) {
     case 'xdp':
       return new XdpPlane({ name, device: config.interface!, mode: config.mode, flows });
@@ -118,7 +121,7 @@ export async function askDaemon(path: string, request: ControlRequest): Promise<
       const refused = error.code === 'EACCES' ? 'may not be opened by you' : 'has nobody behind it';
       reject(new DaemonError('NOT_RUNNING', `${path} ${refused}; expected a running balancer (subflow lb --config FILE), or --control with its socket`));
     });
-    createInterface({ input: socket }).once('line', (line) => {
+    onLines(socket, MOST_LINE, (line) => {
       clearTimeout(timer);
       socket.end();
       resolve(JSON.parse(line) as ControlAnswer);
@@ -160,11 +163,9 @@ async function answer(controller: Controller, request: ControlRequest): Promise<
 function listen(path: string, handle: (request: ControlRequest) => Promise<ControlAnswer>): Promise<Server> {
   const server = createServer((socket) => {
     socket.on('error', () => {});
-    createInterface({ input: socket }).on('line', (line) => {
-      let request: ControlRequest;
-      try {
-        request = JSON.parse(line) as ControlRequest;
-      } catch {
+    onLines(socket, MOST_LINE, (line) => {
+      const request = objectIn(line) as ControlRequest | null;
+      if (request === null) {
         socket.destroy();
         return;
       }

@@ -2,7 +2,19 @@
  * The embedded store: an append-only log in a file, each line with a checksum, cut back to a snapshot now and then. A line is on
  * the disk before anybody is told of it; a half-written last line, as a crash leaves it, is taken away at the next start.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { StoreError } from './store.ts';
@@ -85,6 +97,8 @@ export class LogStore implements Store {
       this.entries.set(line.key, { value: new Uint8Array(Buffer.from(line.value, 'base64')), revision: line.revision });
     });
     if (good < Buffer.byteLength(text)) truncateSync(this.file, good);
+    // Only the end of the last line was lost.
+    else if (good > Buffer.byteLength(text)) appendFileSync(this.file, '\n');
   }
 
   /** The new file takes the place of the old one in one step. */

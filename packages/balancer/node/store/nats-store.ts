@@ -4,7 +4,7 @@ import { Kvm } from '@nats-io/kv';
 import type { KV } from '@nats-io/kv';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, credsAuthenticator } from '@nats-io/transport-node';
-import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node';
+import type { ConnectionOptions, NatsConnection, TlsOptions } from '@nats-io/transport-node';
 import type { StoreConfig } from '../config.ts';
 import { StoreError } from './store.ts';
 import type { Entry, Store } from './store.ts';
@@ -15,6 +15,7 @@ export type NatsConfig = Extract<StoreConfig, { nats: string[] }>;
 const WRONG_LAST_SEQUENCE = 10_071;
 const PATIENCE = 2000;
 const AGAIN = 300;
+const OPEN_TRIES = 5;
 
 export class NatsStore implements Store {
   private readonly connection: NatsConnection;
@@ -28,6 +29,18 @@ export class NatsStore implements Store {
 
   /** Connects, and makes the bucket when it is missing. Throws {@link StoreError} `UNAVAILABLE`. */
   static async open(config: NatsConfig): Promise<NatsStore> {
+    for (let i = 1; ; i++) {
+      try {
+        return await NatsStore.tryOpen(config);
+      } catch (error) {
+        // A cluster that has lost its leader has another one in a few seconds.
+        if (i === OPEN_TRIES) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  }
+
+  private static async tryOpen(config: NatsConfig): Promise<NatsStore> {
     const options: ConnectionOptions = {
       servers: config.nats,
       name: 'subflow-lb',
@@ -40,15 +53,7 @@ export class NatsStore implements Store {
       ...(config.user === undefined ? {} : { user: config.user, pass: config.password ?? '' }),
       ...(config.token === undefined ? {} : { token: config.token }),
       ...(config.credentials === undefined ? {} : { authenticator: credsAuthenticator(readFileSync(config.credentials)) }),
-      ...(config.tls === undefined
-        ? {}
-        : {
-            tls: {
-              caFile: config.tls.ca,
-              ...(config.tls.certificate === undefined ? {} : { certFile: config.tls.certificate }),
-              ...(config.tls.key === undefined ? {} : { keyFile: config.tls.key }),
-            },
-          }),
+      ...(config.tls === undefined ? {} : { tls: tlsOptions(config.tls) }),
     };
     let connection: NatsConnection | null = null;
     try {
@@ -114,4 +119,14 @@ export class NatsStore implements Store {
     this.closed = true;
     await this.connection.close();
   }
+}
+
+/** Servers given by address have no name to look for in their certificates: it is named then. */
+function tlsOptions(tls: NonNullable<NatsConfig['tls']>): TlsOptions {
+  const options: TlsOptions & { servername?: string } = { caFile: tls.ca };
+  if (tls.certificate !== undefined) options.certFile = tls.certificate;
+  if (tls.key !== undefined) options.keyFile = tls.key;
+  // The transport hands what it does not know to node:tls.
+  if (tls.name !== undefined) options.servername = tls.name;
+  return options;
 }

@@ -2,7 +2,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { createInterface } from 'node:readline';
+import { objectIn, onLines } from '../lines.ts';
 import { StoreError } from './store.ts';
 import type { Entry, Store } from './store.ts';
 
@@ -56,17 +56,9 @@ function serve(store: Store, socket: Socket, token: string | null): void {
     }
     throw new StoreError('REFUSED', 'unknown request');
   };
-  let held = 0;
-  socket.on('data', (chunk: Buffer) => {
-    const end = chunk.lastIndexOf(10);
-    held = end < 0 ? held + chunk.length : chunk.length - end - 1;
-    if (held > MOST_LINE) socket.destroy();
-  });
-  createInterface({ input: socket }).on('line', (line) => {
-    let request: Request;
-    try {
-      request = JSON.parse(line) as Request;
-    } catch {
+  onLines(socket, MOST_LINE, (line) => {
+    const request = objectIn(line) as Request | null;
+    if (request === null) {
       socket.destroy();
       return;
     }
@@ -136,23 +128,20 @@ export class RemoteStore implements Store {
     const socket = connect({ host: this.host, port: this.port, noDelay: true });
     this.socket = socket;
     socket.on('error', () => {});
-    socket.on('connect', () => {
-      if (this.token !== null) this.ask({ do: 'hello', token: this.token }).catch(() => {});
-      // Watches begin again where they were.
-      for (const { key, from } of this.watches.values()) this.ask({ do: 'watch', key, from }).catch(() => {});
-    });
+    // Before anything else that is asked while the connection is being made.
+    if (this.token !== null) this.ask({ do: 'hello', token: this.token }).catch(() => {});
+    // Watches begin again where they were.
+    for (const { key, from } of this.watches.values()) this.ask({ do: 'watch', key, from }).catch(() => {});
     socket.on('close', () => {
       for (const { reject } of this.waiting.values()) reject(new StoreError('UNAVAILABLE', `the store at ${this.host}:${this.port} is away`));
       this.waiting.clear();
       this.socket = null;
       if (!this.closed) setTimeout(() => this.open(), AGAIN).unref();
     });
-    createInterface({ input: socket }).on('line', (line) => {
-      try {
-        this.take(JSON.parse(line) as Answer);
-      } catch {
-        socket.destroy();
-      }
+    onLines(socket, MOST_LINE, (line) => {
+      const answer = objectIn(line) as Answer | null;
+      if (answer === null) socket.destroy();
+      else this.take(answer);
     });
   }
 
