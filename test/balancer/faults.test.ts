@@ -31,11 +31,11 @@ describeSystem('faults', () => {
   });
   afterAll(() => farm.end());
 
-  const flooding = async (kind: 'syn' | 'join'): Promise<Promise<number>> => {
+  const flooding = async (kind: 'syn' | 'join'): Promise<{ done: Promise<number> }> => {
     const child = await farm.world.start(farm.world.client, FLOOD, [kind, SERVICE, String(SERVICE_PORT), String(FLOODED)]);
     let text = '';
     child.stdout!.on('data', (chunk: Buffer) => (text += String(chunk)));
-    return new Promise((resolve) => child.once('close', () => resolve(Number(text.trim()))));
+    return { done: new Promise((resolve) => child.once('close', () => resolve(Number(text.trim())))) };
   };
 
   it.each(['syn', 'join'] as const)(
@@ -49,7 +49,7 @@ describeSystem('faults', () => {
       try {
         await client.ask({ do: 'open', count: 60, ...TO });
         await pause(500);
-        const sent = flooding(kind);
+        const sent = await flooding(kind);
         await pause(300);
         const during = await client.ask({ do: 'open', count: 60, atOnce: 4, ...TO });
         const packets = await await Promise.resolve(sent);
@@ -100,7 +100,7 @@ describeSystem('faults', () => {
       expect(again.failed).toBe(0);
       expect(again.servers['s1']).toBeUndefined();
       // It comes back, and gets its share again.
-      servers[0] = (await Promise.all([world.start(world.servers[0]!, 'peer-server', ['s1', String(SERVICE_PORT)])]))[0]!;
+      servers[0] = await world.start(world.servers[0]!, 'peer-server', ['s1', String(SERVICE_PORT)]);
       while (!balancer.status().services[0]!.servers[0]!.healthy && Date.now() - began < 20_000) await pause(50);
       const back = await client.ask({ do: 'open', count: 40, ...TO });
       expect(back.failed).toBe(0);

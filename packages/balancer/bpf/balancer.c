@@ -73,7 +73,7 @@ struct fragment_key {
 };
 
 struct fragment {
-	__u8 server, previous;
+	__u8 server, spare;
 	__u16 port;
 	__u32 seen;
 };
@@ -581,7 +581,6 @@ int balancer(struct xdp_md *context)
 		if (!s)
 			return XDP_DROP;
 		d.server = first->server;
-		d.previous = first->previous;
 	} else {
 		if (p->protocol == IPPROTO_TCP) {
 			if (parse_tcp(data, end, p) != PARSED)
@@ -616,7 +615,7 @@ int balancer(struct xdp_md *context)
 		return XDP_DROP;
 	}
 	if (p->fragment == FIRST_FRAGMENT) {
-		struct fragment first = { .server = d.server, .previous = d.previous, .port = p->dport, .seen = bpf_ktime_get_ns() / 1000000000 };
+		struct fragment first = { .server = d.server, .port = p->dport, .seen = bpf_ktime_get_ns() / 1000000000 };
 		bpf_map_update_elem(&fragments, &work->fragment, &first, BPF_ANY);
 		count(id, FRAGMENTS);
 	}

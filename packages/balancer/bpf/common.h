@@ -123,6 +123,8 @@ inline_ int parse_ipv6(void *data, void *end, __u32 at, struct packet *p)
 	struct ipv6_header *ip = data + (at & 0x1ff);
 	if ((void *)(ip + 1) > end)
 		return MALFORMED;
+	if ((bpf_ntohl(ip->first) >> 28) != 6)
+		return MALFORMED;
 	p->v6 = 1;
 	words(p->source, ip->source);
 	words(p->destination, ip->destination);

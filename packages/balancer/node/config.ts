@@ -138,7 +138,9 @@ export function parseConfig(text: string, file: string): LbConfig {
   };
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
+    // A typo makes two mistakes: what is written is one, what is missing then the other.
+    const { issues } = parsed.error;
+    const issue = issues.find((one) => one.code === 'unrecognized_keys') ?? issues[0]!;
     const found = path(value, issue.path);
     // A key too many is reported at the thing that has it.
     const at = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path;

@@ -23,6 +23,8 @@ export class Balancer {
   readonly segment = new Segment();
   /** What became of that packet: a name as in {@link counters}. */
   lastReason = '';
+  /** It was a fragment without ports: what its core says of the last decision is about another packet. */
+  laterFragment = false;
   private readonly quoted = new Segment();
   private readonly fragments = new FlowTable(FRAGMENT_WORDS, FRAGMENTS, { halfOpen: REASSEMBLY, established: REASSEMBLY, closing: REASSEMBLY });
   private readonly key = new Int32Array(FRAGMENT_WORDS);
@@ -49,6 +51,7 @@ export class Balancer {
 
   private decide(view: DataView, bytes: Uint8Array, offset: number, length: number, now: number): number {
     const { segment } = this;
+    this.laterFragment = false;
     const result = parsePacket(view, bytes, offset, length, false, segment);
     switch (result) {
       case PARSED.tcp:
@@ -83,6 +86,7 @@ export class Balancer {
       if (server > 0) this.fragments.put(key, hash, server, ENTRY.halfOpen, seconds);
       return server;
     }
+    this.laterFragment = true;
     const place = this.fragments.find(key, hash, seconds);
     return place < 0 ? DROP.unknownFragment : this.fragments.server(place);
   }
@@ -100,8 +104,11 @@ export class Balancer {
     if (room < (v4 ? 28 : 48) || view.getUint8(inner) >>> 4 !== (v4 ? 4 : 6)) return DROP.unknownError;
     const header = v4 ? (view.getUint8(inner) & 15) * 4 : 40;
     if (view.getUint8(inner + (v4 ? 9 : 6)) !== PROTOCOL.tcp || header < 20 || room < header + 8) return DROP.unknownError;
+    // A later fragment has no ports.
+    if (v4 && (view.getUint16(inner + 6) & 0x1fff) !== 0) return DROP.unknownError;
     quoted.view = view;
     quoted.bytes = bytes;
+    quoted.ipVersion = v4 ? 4 : 6;
     quoted.hasTimestamps = false;
     quoted.otherMptcpCount = 0;
     // A quote that has the whole TCP header tells the server's timestamp.

@@ -162,7 +162,8 @@ export class SoftwareBalancer {
         return { kind: 'back', packet: this.tooBig(packet, this.mtu - tunnelOverhead(target.address)) };
       }
       const { core } = service;
-      const previous = core instanceof BeamerCore && core.previous !== 0 ? (service.targets.get(core.previous)?.address ?? null) : null;
+      const previous =
+        core instanceof BeamerCore && core.previous !== 0 && !this.front.laterFragment ? (service.targets.get(core.previous)?.address ?? null) : null;
       const source = this.own.find((one) => one.length === target.address.length) ?? target.address;
       out = encapsulate(packet, { source, destination: target.address, previous, generation: service.generation, seconds: Math.floor(now / 1e6) });
     } else if (service.forwarding === 'nat') {
