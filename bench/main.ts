@@ -8,6 +8,7 @@ import { handover } from './handover.ts';
 import { memory, shortConnections, throughput } from './in-process.ts';
 import { net } from './net.ts';
 import { probe } from './probe.ts';
+import { planes } from './planes.ts';
 import { print } from './rows.ts';
 import type { Benchmark, Row } from './rows.ts';
 import { services } from './services.ts';
@@ -26,6 +27,7 @@ const benchmarks: Record<string, Benchmark> = {
   trace,
   probe,
   balancer,
+  planes,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });

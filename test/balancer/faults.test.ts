@@ -52,7 +52,7 @@ describeSystem('faults', () => {
         const sent = await flooding(kind);
         await pause(300);
         const during = await client.ask({ do: 'open', count: 60, atOnce: 4, ...TO });
-        const packets = await await Promise.resolve(sent);
+        const packets = await sent.done;
         await pause(1500);
         const facts = await client.ask<ClientFacts>({ do: 'facts' });
         console.log(`${kind} flood of ${packets} packets: ${during.failed} of 60 new connections lost, ${facts.alive} of 120 alive, ${facts.joined} joined`);

@@ -5,78 +5,8 @@
  */
 #include "common.h"
 #include "hashes.h"
-
-#define MOST_SERVICES 64
-#define SLOTS 65544
-#define BUCKETS 4096
-#define CHAIN_SECONDS 240
-#define FIRST_SERVER_PORT 1024
-
-enum design { STATEFUL, STATELESS, TOKEN_KEYS, TOKEN_LEARNED, DIRECT_ADDRESS, BEAMER };
-enum forwarding { DSR, ENCAPSULATION };
-
-/* Reasons, as DROP in src/core.ts (negated), and what the plane adds; index of a counter. */
-enum reason {
-	FORWARDED, NO_SERVER, NOT_OURS, BAD_PACKET, UNKNOWN_FRAGMENT, AMBIGUOUS_TOKEN, UNKNOWN_TOKEN, UNKNOWN_PORT, UNKNOWN_ERROR,
-	TOO_BIG, COLLISIONS, LEARNT, FRAGMENTS, ERRORS, REASONS = 16
-};
-
-struct service_key {
-	__u32 address[4];
-	__u16 port, family;
-};
-
-struct service {
-	__u32 id, seed;
-	__u8 design, forwarding, spare[2];
-};
-
-struct server {
-	__u32 address[4];
-	__u8 mac[6], alive, v6;
-	__u32 device, spare;
-};
-
-struct bucket {
-	__u8 current, previous, spare[2];
-	/* Seconds of the monotonic clock. */
-	__u32 changed;
-};
-
-struct generation {
-	__u32 number, slots, mtu, device;
-	/* Of this balancer: where tunnels begin. */
-	__u32 own4, own6[4];
-	__u8 mac[6], spare[2];
-	__u32 spare2;
-	struct server server[256];
-	struct bucket bucket[BUCKETS];
-	__u8 slot[SLOTS];
-	__u8 port[65536];
-};
-
-struct flow_key {
-	__u32 source[4], ports, service;
-};
-
-struct flow {
-	__u8 server, learnt, spare[2];
-	__u32 seen;
-};
-
-struct token_key {
-	__u32 token, service;
-};
-
-struct fragment_key {
-	__u32 source[4], destination[4], id;
-};
-
-struct fragment {
-	__u8 server, spare;
-	__u16 port;
-	__u32 seen;
-};
+#include "layout.h"
+#include "output.h"
 
 MAP(services, BPF_MAP_TYPE_HASH, sizeof(struct service_key), sizeof(struct service), 4096, 0, 0);
 MAP(generation_shape, BPF_MAP_TYPE_ARRAY, 4, sizeof(struct generation), 1, 0, 0);
@@ -88,10 +18,6 @@ MAP(tokens, BPF_MAP_TYPE_LRU_HASH, sizeof(struct token_key), sizeof(struct flow)
 MAP(fragments, BPF_MAP_TYPE_LRU_HASH, sizeof(struct fragment_key), sizeof(struct fragment), 8192, 0, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, MOST_SERVICES * REASONS, 0, 0);
 MAP(server_packets, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, MOST_SERVICES * 256, 0, 0);
-struct decision {
-	__u8 server, previous;
-	__u8 reason;
-};
 
 struct options {
 	__u32 token, key_high, key_low, ts_value, ts_echo;
@@ -245,6 +171,7 @@ inline_ void by_table(struct xdp_md *context, struct work *work, const struct pa
 	__u8 server = first && alive(g, first->server) ? first->server : 0;
 	int seen_before = server != 0;
 	struct options *options = &work->found;
+	*options = (struct options){ .key_version = 255 };
 	if (s->design == TOKEN_LEARNED && !related && p->options > 0 && !(p->flags & TCP_RST))
 		read_options(context, work, p->l4 + 20, p->options);
 	if (server == 0 && opening && options->has_token) {
@@ -285,7 +212,7 @@ inline_ void by_table(struct xdp_md *context, struct work *work, const struct pa
 inline_ void decide(struct xdp_md *context, struct work *work, void *data, void *end, const struct packet *p, const struct service *s, const struct generation *g, int related,
 		    struct decision *out)
 {
-	__u32 now = bpf_ktime_get_ns() / 1000000000;
+	__u32 now = seconds();
 	switch (s->design) {
 	case STATEFUL:
 	case TOKEN_LEARNED:
@@ -293,6 +220,7 @@ inline_ void decide(struct xdp_md *context, struct work *work, void *data, void 
 		break;
 	case TOKEN_KEYS: {
 		struct options *options = &work->found;
+		*options = (struct options){};
 		if ((p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !related) {
 			if (p->options > 0)
 				read_options(context, work, p->l4 + 20, p->options);
@@ -338,162 +266,6 @@ inline_ void decide(struct xdp_md *context, struct work *work, void *data, void 
 	}
 	if (out->server == 0 && out->reason == FORWARDED)
 		out->reason = NO_SERVER;
-}
-
-inline_ void ethernet(void *data, const struct generation *g, const struct server *server, __u16 type)
-{
-	__builtin_memcpy(data, server->mac, 6);
-	__builtin_memcpy(data + 6, g->mac, 6);
-	*(__be16 *)(data + 12) = bpf_htons(type);
-}
-
-inline_ int transmit(struct xdp_md *context, const struct server *server)
-{
-	return server->device == context->ingress_ifindex ? XDP_TX : bpf_redirect(server->device, 0);
-}
-
-/* How much a tunnel to this server adds. */
-inline_ __u32 overhead(const struct server *server, __u8 previous)
-{
-	return server->v6 ? (previous ? 64 : 40) : (previous ? 36 : 20);
-}
-
-/*
- * IPv4-in-IPv4 and its relatives (RFC 2003, RFC 4213, RFC 2473). With a previous server, Beamer's option follows: in IPv4 type
- * 0x61, 16 octets (previous server, seconds, generation) as published; in IPv6 a destination option of an experimental type
- * (RFC 4727 §3) with address and generation.
- */
-inline_ int encapsulate(struct xdp_md *context, const struct packet *p, const struct generation *g, const struct server *server, const struct decision *d)
-{
-	__u32 more = overhead(server, d->previous);
-	if (bpf_xdp_adjust_head(context, -(int)more))
-		return XDP_DROP;
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
-	const struct server *before = &g->server[d->previous];
-	__u8 inner = p->v6 ? 41 : 4;
-	if (server->v6) {
-		struct ipv6_header *outer = data + ETHERNET;
-		if ((void *)(outer + 1) + 24 > end)
-			return XDP_DROP;
-		ethernet(data, g, server, ETH_P_IPV6);
-		outer->first = bpf_htonl(0x60000000);
-		outer->payload = bpf_htons(p->total + more - 40);
-		outer->hops = 64;
-		for (int i = 0; i < 4; i++) {
-			outer->source[i] = bpf_htonl(g->own6[i]);
-			outer->destination[i] = bpf_htonl(server->address[i]);
-		}
-		outer->next = inner;
-		if (d->previous) {
-			outer->next = 60;
-			__u8 *option = (void *)(outer + 1);
-			option[0] = inner;
-			option[1] = 2;
-			option[2] = 0x1e;
-			option[3] = 20;
-			__be32 *value = (void *)(option + 4);
-			for (int i = 0; i < 4; i++)
-				value[i] = bpf_htonl(before->address[i]);
-			value[4] = bpf_htonl(g->number);
-		}
-		return transmit(context, server);
-	}
-	struct ipv4_header *outer = data + ETHERNET;
-	if ((void *)(outer + 1) + 16 > end)
-		return XDP_DROP;
-	ethernet(data, g, server, ETH_P_IP);
-	outer->version_length = d->previous ? 0x49 : 0x45;
-	outer->tos = 0;
-	outer->total = bpf_htons(p->total + more);
-	outer->id = 0;
-	outer->fragment = bpf_htons(0x4000);
-	outer->ttl = 64;
-	outer->protocol = inner;
-	outer->checksum = 0;
-	outer->source = bpf_htonl(g->own4);
-	outer->destination = bpf_htonl(server->address[0]);
-	__u16 *words = (void *)outer;
-	__u32 sum = 0;
-	if (d->previous) {
-		__be32 *option = (void *)(outer + 1);
-		option[0] = bpf_htonl(0x61100000);
-		option[1] = bpf_htonl(before->address[0]);
-		option[2] = bpf_htonl((__u32)(bpf_ktime_get_ns() / 1000000000));
-		option[3] = bpf_htonl(g->number);
-#pragma clang loop unroll(full)
-		for (int i = 10; i < 18; i++)
-			sum += words[i];
-	}
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	outer->checksum = ~fold(sum);
-	return transmit(context, server);
-}
-
-#define QUOTE 128
-
-/* "Packet too big" to the client, from the service (RFC 1191 §4, RFC 4443 §3.2): the tunnel's overhead is not the client's fault. */
-inline_ int too_big(struct xdp_md *context, const struct packet *p, __u32 mtu)
-{
-	__u32 header = p->v6 ? 48 : 28;
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
-	if (data + ETHERNET + QUOTE > end)
-		return XDP_DROP;
-	__u8 macs[12];
-	__builtin_memcpy(macs, data, 12);
-	int cut = (int)(end - data) - ETHERNET - QUOTE;
-	if (bpf_xdp_adjust_tail(context, -cut) || bpf_xdp_adjust_head(context, -(int)header))
-		return XDP_DROP;
-	data = (void *)(long)context->data;
-	end = (void *)(long)context->data_end;
-	if (data + ETHERNET + 48 + QUOTE > end && (p->v6 || data + ETHERNET + 28 + QUOTE > end))
-		return XDP_DROP;
-	__builtin_memcpy(data, macs + 6, 6);
-	__builtin_memcpy(data + 6, macs, 6);
-	if (p->v6) {
-		struct ipv6_header *ip = data + ETHERNET;
-		__be32 *icmp = (void *)(ip + 1);
-		if ((void *)icmp + 8 + QUOTE > end)
-			return XDP_DROP;
-		*(__be16 *)(data + 12) = bpf_htons(ETH_P_IPV6);
-		ip->first = bpf_htonl(0x60000000);
-		ip->payload = bpf_htons(8 + QUOTE);
-		ip->next = IPPROTO_ICMPV6;
-		ip->hops = 64;
-		for (int i = 0; i < 4; i++) {
-			ip->source[i] = bpf_htonl(p->destination[i]);
-			ip->destination[i] = bpf_htonl(p->source[i]);
-		}
-		icmp[0] = bpf_htonl(0x02000000);
-		icmp[1] = bpf_htonl(mtu);
-		__s64 sum = bpf_csum_diff(0, 0, ip->source, 32, bpf_htonl(8 + QUOTE + IPPROTO_ICMPV6));
-		sum = bpf_csum_diff(0, 0, icmp, 8 + QUOTE, sum);
-		*((__u16 *)icmp + 1) = ~fold(sum);
-		return XDP_TX;
-	}
-	struct ipv4_header *ip = data + ETHERNET;
-	__be32 *icmp = (void *)(ip + 1);
-	if ((void *)icmp + 8 + QUOTE > end)
-		return XDP_DROP;
-	*(__be16 *)(data + 12) = bpf_htons(ETH_P_IP);
-	ip->version_length = 0x45;
-	ip->tos = 0;
-	ip->total = bpf_htons(28 + QUOTE);
-	ip->id = 0;
-	ip->fragment = 0;
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_ICMP;
-	ip->checksum = 0;
-	ip->source = bpf_htonl(p->destination[0]);
-	ip->destination = bpf_htonl(p->source[0]);
-	ip->checksum = ~fold(bpf_csum_diff(0, 0, (__be32 *)ip, 20, 0));
-	icmp[0] = bpf_htonl(0x03040000);
-	icmp[1] = bpf_htonl(mtu);
-	*((__u16 *)icmp + 1) = ~fold(bpf_csum_diff(0, 0, icmp, 8 + QUOTE, 0));
-	return XDP_TX;
 }
 
 /* Turns a packet that quotes a server's into the packet that the client would send on the same flow. */
@@ -549,7 +321,6 @@ int balancer(struct xdp_md *context)
 	if (!work)
 		return XDP_PASS;
 	struct packet *p = &work->packet;
-	work->found = (struct options){ .key_version = 255 };
 	if (parse(data, end, p) != PARSED)
 		return XDP_PASS;
 	struct decision d = {};
@@ -572,7 +343,7 @@ int balancer(struct xdp_md *context)
 		if (!s)
 			return XDP_PASS;
 		struct fragment *first = bpf_map_lookup_elem(&fragments, &work->fragment);
-		if (!first || (__u32)(bpf_ktime_get_ns() / 1000000000) - first->seen > 60) {
+		if (!first || seconds() - first->seen > 60) {
 			count(s->id, UNKNOWN_FRAGMENT);
 			return XDP_DROP;
 		}
@@ -615,7 +386,7 @@ int balancer(struct xdp_md *context)
 		return XDP_DROP;
 	}
 	if (p->fragment == FIRST_FRAGMENT) {
-		struct fragment first = { .server = d.server, .port = p->dport, .seen = bpf_ktime_get_ns() / 1000000000 };
+		struct fragment first = { .server = d.server, .port = p->dport, .seen = seconds() };
 		bpf_map_update_elem(&fragments, &work->fragment, &first, BPF_ANY);
 		count(id, FRAGMENTS);
 	}
@@ -633,7 +404,6 @@ int balancer(struct xdp_md *context)
 		ethernet(data, g, server, p->v6 ? ETH_P_IPV6 : ETH_P_IP);
 		verdict = transmit(context, server);
 	}
-	count(id, FORWARDED);
 	__u32 at = id * 256 + d.server;
 	__u64 *packets = bpf_map_lookup_elem(&server_packets, &at);
 	if (packets)

@@ -4,9 +4,13 @@
  */
 #include "common.h"
 
+#define TEMPLATE 64
+
 struct target {
 	__u32 source, flows;
 	__u32 device;
+	/* The headers as they are sent, but for address and port. */
+	__u8 frame[TEMPLATE];
 };
 
 MAP(target, BPF_MAP_TYPE_ARRAY, 4, sizeof(struct target), 1, 0, 0);
@@ -23,15 +27,17 @@ int sender(struct xdp_md *context)
 	__u64 *turn = bpf_map_lookup_elem(&state, &zero);
 	struct ipv4_header *ip = data + ETHERNET;
 	struct tcp_header *tcp = (void *)(ip + 1);
-	if (!to || !turn || (void *)(tcp + 1) > end)
+	if (!to || !turn || data + TEMPLATE > end)
 		return XDP_DROP;
 	__u32 flow = finish(*turn % (to->flows ? to->flows : 1));
 	(*turn)++;
 	/* The sum over addresses does not change when what is added to one word is taken from another: checksums stay right. */
 	__u16 more = flow & 0x7fff;
+	/* Pages are used again as whoever received them has left them. */
+	__builtin_memcpy(data, to->frame, TEMPLATE);
+	__u32 sum = (__u16)~ip->checksum + (__u16)~bpf_htons(to->source & 0xffff) + bpf_htons((to->source + more) & 0xffff);
 	ip->source = bpf_htonl(to->source + more);
 	tcp->source = bpf_htons(65000 - more);
-	__u32 sum = (__u16)~ip->checksum + (__u16)~bpf_htons(to->source & 0xffff) + bpf_htons((to->source + more) & 0xffff);
 	ip->checksum = ~fold(sum);
 	return bpf_redirect(to->device, 0);
 }

@@ -12,6 +12,14 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (entry: Entry | null): string | null => (entry === null ? null : new TextDecoder().decode(entry.value));
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+async function until(condition: () => boolean): Promise<void> {
+  const end = Date.now() + 10_000;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error('not in ten seconds');
+    await pause(10);
+  }
+}
+
 let directory: string;
 let file: string;
 const open: { close(): unknown }[] = [];
@@ -73,13 +81,13 @@ describe.each(['log', 'remote'] as const)('%s', (kind) => {
 
   it('gives a lease to one at a time, and to another when it is not renewed', async () => {
     const store = await make();
-    const leases = ['x', 'y', 'z'].map((holder) => new Lease(store, 'leader', holder, 200));
-    await pause(150);
+    const leases = ['x', 'y', 'z'].map((holder) => new Lease(store, 'leader', holder, 1000));
+    await until(() => leases.some((one) => one.held));
     expect(leases.filter((one) => one.held)).toHaveLength(1);
     const held = leases.find((one) => one.held)!;
     await held.release();
-    await pause(200);
-    expect(leases.filter((one) => one.held && one !== held)).toHaveLength(1);
+    await until(() => leases.some((one) => one.held && one !== held));
+    expect(leases.filter((one) => one.held)).toHaveLength(1);
     for (const one of leases) await one.release();
   });
 });
@@ -162,7 +170,7 @@ describe('over TCP', () => {
     await expect(remote.read('a')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await store.write('a', bytes('two'), first);
     keep(await serveStore(store, '127.0.0.1', port, null));
-    await pause(900);
+    await until(() => seen.length > 0);
     expect(seen).toEqual(['two']);
     expect(text(await remote.read('a'))).toBe('two');
   });

@@ -119,11 +119,13 @@ export class XdpPlane implements DataPlane {
   counters(): PlaneCounters[] {
     const counters = this.maps.get('counters')!;
     const perServer = this.maps.get('server_packets')!;
-    return this.plans.map((plan) => ({
-      service: plan.name,
-      packets: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, sumOfCpus(counters.lookup(number(plan.id * REASONS + i)))])),
-      servers: new Map(plan.servers.servers.map((one) => [one.id, sumOfCpus(perServer.lookup(number(plan.id * 256 + one.id)))])),
-    }));
+    return this.plans.map((plan) => {
+      // Every id that ever was: servers come and go, what was forwarded stays. One counter a packet is enough for both.
+      const all = Array.from({ length: 256 }, (_, id) => sumOfCpus(perServer.lookup(number(plan.id * 256 + id))));
+      const packets = Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i === 0 ? 0 : sumOfCpus(counters.lookup(number(plan.id * REASONS + i)))]));
+      packets['forwarded'] = all.reduce((total, one) => total + one, 0);
+      return { service: plan.name, packets, servers: new Map(plan.servers.servers.map((one) => [one.id, all[one.id]!])) };
+    });
   }
 
   /** Entries of the tables: counted one by one, so not for every second. */
