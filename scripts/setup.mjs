@@ -1,6 +1,6 @@
 // What a fresh clone lacks, installed on the first command: node modules always, Debian packages when root.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildBpf } from './build-bpf.mjs';
@@ -70,8 +70,21 @@ export function build() {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const result = spawnSync(process.execPath, [tsc, '-b'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   if (result.status !== 0) fail('BUILD_FAILED', 'the compiler reported errors (above)');
+  buildPage();
   // Only one of four data planes needs it, and says so when it is missing.
   if (process.platform === 'linux' && onPath('clang')) buildBpf();
+}
+
+/** The page is bundled when a source of it, or of what it is made of, is newer. */
+function buildPage() {
+  const page = join(root, 'packages', 'web', 'dist', 'page', 'index.html');
+  const newest = (folder) =>
+    Math.max(0, ...readdirSync(folder, { recursive: true, withFileTypes: true }).filter((one) => one.isFile()).map((one) => statSync(join(one.parentPath ?? one.path, one.name)).mtimeMs));
+  const sources = ['web/page', 'web/play', 'wire/src', 'stack/src', 'emulator/src', 'trace/src'].map((one) => newest(join(root, 'packages', one)));
+  if (existsSync(page) && statSync(page).mtimeMs >= Math.max(...sources)) return;
+  const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
+  const result = spawnSync(process.execPath, [vite, 'build', '--config', join('packages', 'web', 'vite.config.mjs')], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (result.status !== 0) fail('BUILD_FAILED', 'the page could not be bundled (above)');
 }
 
 function onPath(program) {

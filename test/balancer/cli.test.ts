@@ -129,11 +129,16 @@ describeSystem('subflow lb', () => {
     farm.announce('direct-address');
     const { world, client } = farm;
     const balancer = await farm.balancer(farm.config(`seen-${process.pid}`, DIRECT));
-    const captures = [world.client, world.balancers[0]!].map((where, i) => {
-      const path = join(farm.directory, `capture${i}.pcap`);
-      return { path, child: where.start('tcpdump', ['-i', 'any', '-w', path, '-U', '--immediate-mode', 'tcp']) };
-    });
-    await pause(1000);
+    const captures = await Promise.all(
+      [world.client, world.balancers[0]!].map(async (where, i) => {
+        const path = join(farm.directory, `capture${i}.pcap`);
+        const child = where.start('tcpdump', ['-i', 'any', '-w', path, '-U', '--immediate-mode', 'tcp']);
+        // It says so when it listens.
+        await new Promise((resolve) => child.stderr!.once('data', resolve));
+        await pause(300);
+        return { path, child };
+      }),
+    );
     try {
       await client.ask({ do: 'open', count: 20, address: SERVICE, port: SERVICE_PORT });
       await pause(1000);

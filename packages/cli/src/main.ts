@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   lb: async () => (await import('./commands/lb.ts')).lbCommand(),
   'bench-path': async () => (await import('./commands/bench-path.ts')).benchPathCommand(),
   scan: async () => (await import('./commands/scan.ts')).scanCommand(),
+  web: async () => (await import('./commands/web.ts')).webCommand(),
   trace: async () => (await import('./commands/trace.ts')).traceCommand(),
 };
 

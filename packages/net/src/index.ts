@@ -63,3 +63,5 @@ export type { ProxyCounters, ProxyOptions, ProxyProtocol, ProxyRecord } from './
 
 /** For `import net from 'subflow/net'`, as `import net from 'node:net'`: what is not named here is node:net's. */
 export default { ...nodeNet, Socket, Stream: Socket, Server, connect, createConnection, createServer };
+export { RateMeter } from './rates.ts';
+export type { ConnectionRow, InterfaceRow, Rates, SubflowRow, View } from './rates.ts';

@@ -1,12 +1,10 @@
 /** `subflow monitor`: connections and their subflows, live. */
 import { Command } from 'commander';
 import { kernelMptcpObstacle } from '@subflow/link';
-import { kernelSnapshot, stackSnapshots } from '@subflow/net';
-import type { StatusSnapshot } from '@subflow/net';
+import { kernelSnapshot, RateMeter, stackSnapshots } from '@subflow/net';
+import type { StatusSnapshot, View } from '@subflow/net';
 import { fail, UsageError } from '../errors.ts';
 import { serveMetrics } from '../monitor/prometheus.ts';
-import { RateMeter } from '../monitor/rates.ts';
-import type { View } from '../monitor/rates.ts';
 import { drawView } from '../monitor/screen.ts';
 import { parsePort } from '../network/backend-options.ts';
 import { Redraw } from '../network/terminal.ts';

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { Gauge, Registry } from 'prom-client';
-import type { View } from './rates.ts';
+import type { View } from '@subflow/net';
 
 const SUBFLOW_LABELS = ['source', 'connection', 'interface', 'local', 'remote'] as const;
 

@@ -1,7 +1,7 @@
 /** The monitor's picture: a band for each interface, then connections with their subflows, then what the counters did. */
 import { styleText } from 'node:util';
 import { color, rateText, sizeText, sparkline } from '../network/terminal.ts';
-import type { ConnectionRow, InterfaceRow, View } from './rates.ts';
+import type { ConnectionRow, InterfaceRow, View } from '@subflow/net';
 
 const MOST_CONNECTIONS = 12;
 

@@ -1,5 +1,6 @@
 /** From snapshots to rates: what went over each connection, subflow and interface since the last look. */
-import type { ConnectionStatus, InterfaceStatus, StatusSnapshot, SubflowFacts } from '@subflow/net';
+import type { SubflowFacts } from './multipath.ts';
+import type { ConnectionStatus, InterfaceStatus, StatusSnapshot } from './status.ts';
 
 /** Bits per second. */
 export interface Rates {
