@@ -79,11 +79,21 @@ export function build() {
 function buildPage() {
   const page = join(root, 'packages', 'web', 'dist', 'page', 'index.html');
   const newest = (folder) =>
-    Math.max(0, ...readdirSync(folder, { recursive: true, withFileTypes: true }).filter((one) => one.isFile()).map((one) => statSync(join(one.parentPath ?? one.path, one.name)).mtimeMs));
-  const sources = ['web/page', 'web/play', 'wire/src', 'stack/src', 'emulator/src', 'trace/src'].map((one) => newest(join(root, 'packages', one)));
+    Math.max(
+      0,
+      ...readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((one) => one.isFile())
+        .map((one) => statSync(join(one.parentPath ?? one.path, one.name)).mtimeMs),
+    );
+  const sources = ['web/page', 'web/play', 'wire/src', 'stack/src', 'emulator/src', 'trace/src', 'balancer/src'].map((one) =>
+    newest(join(root, 'packages', one)),
+  );
   if (existsSync(page) && statSync(page).mtimeMs >= Math.max(...sources)) return;
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
-  const result = spawnSync(process.execPath, [vite, 'build', '--config', join('packages', 'web', 'vite.config.mjs')], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  const result = spawnSync(process.execPath, [vite, 'build', '--config', join('packages', 'web', 'vite.config.mjs')], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
   if (result.status !== 0) fail('BUILD_FAILED', 'the page could not be bundled (above)');
 }
 

@@ -12,6 +12,7 @@ import { chromium } from 'playwright-core';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DEFAULT_SETUP, LESSONS, PlayRun, setupFromText, setupToText } from '@subflow/web/play';
+import { FARM_DESIGNS, FarmRun } from '@subflow/web/farm';
 import { pageFolder, startPage } from '@subflow/web/node';
 import type { RunningPage } from '@subflow/web/node';
 import { Namespace, vethPair } from '@subflow/link';
@@ -41,7 +42,10 @@ afterAll(async () => {
 });
 
 /** A tab that notices every error, and every request that leaves the origin. */
-async function tab(hash = '', options: { viewport?: { width: number; height: number }; colorScheme?: 'light' | 'dark' } = {}): Promise<{ tab: Page; context: BrowserContext; wrongs: string[] }> {
+async function tab(
+  hash = '',
+  options: { viewport?: { width: number; height: number }; colorScheme?: 'light' | 'dark' } = {},
+): Promise<{ tab: Page; context: BrowserContext; wrongs: string[] }> {
   const context = await browser.newContext({ viewport: DESK, acceptDownloads: true, ...options });
   const own = await context.newPage();
   const wrongs: string[] = [];
@@ -111,19 +115,24 @@ describe('the playground', () => {
     const second = await tab(`#play=${setupToText(setup)}`);
     expect(await verdict(second.tab)).toBe(words);
     const picture = (of: Page): Promise<string> =>
-      of.locator('.plot').nth(0).evaluate(async (figure) => {
-        const chunks: string[] = [];
-        const before = URL.createObjectURL;
-        const blobs: Blob[] = [];
-        URL.createObjectURL = (blob: Blob | MediaSource) => {
-          blobs.push(blob as Blob);
-          return before(blob);
-        };
-        (figure.querySelector('button[aria-label$=CSV]') as HTMLButtonElement).click();
-        URL.createObjectURL = before;
-        for (const blob of blobs) chunks.push(await blob.text());
-        return chunks.join('');
-      });
+      of
+        .locator('.plot')
+        .nth(0)
+        .evaluate(async (figure) => {
+          const chunks: string[] = [];
+          const before = URL.createObjectURL;
+          const blobs: Blob[] = [];
+          URL.createObjectURL = (blob: Blob | MediaSource) => {
+            blobs.push(blob as Blob);
+            return before(blob);
+          };
+          (figure.querySelector('button[aria-label$=CSV]') as HTMLButtonElement).click();
+          URL.createObjectURL = before;
+          for (const blob of blobs) chunks.push(await blob.text());
+          return chunks.join('');
+        });
+    for (const one of [own, second.tab]) await one.getByRole('button', { name: 'Again' }).waitFor();
+    await own.waitForTimeout(200);
     const numbers = await picture(second.tab);
     expect(numbers.split('\n').length).toBeGreaterThan(20);
     expect(numbers).toBe(await picture(own));
@@ -152,7 +161,10 @@ describe('the playground', () => {
     await own.getByLabel('Lesson', { exact: true }).selectOption('handshake');
     for (let i = 0; i < 12; i++) await own.getByRole('button', { name: 'Step' }).click();
     await own.locator('.packets li button').last().hover();
-    await own.getByText(/MP CAPABLE/).first().waitFor();
+    await own
+      .getByText(/MP CAPABLE/)
+      .first()
+      .waitFor();
     await own.getByLabel('Scheduler', { exact: true }).selectOption('blest');
     await own.reload();
     expect(await own.getByLabel('Scheduler', { exact: true }).inputValue()).toBe('blest');
@@ -166,7 +178,11 @@ describe('the playground', () => {
     };
     // What is saved is what the other tools read.
     const yaml = await saved('YAML');
-    const demo = spawnSync(process.execPath, [CLI, 'demo', '--scenario', yaml, '--virtual', '--json'], { encoding: 'utf8', timeout: 60_000, cwd: directory });
+    const demo = spawnSync(process.execPath, [CLI, 'demo', '--mode', 'emulated', '--fast', '--scenario', yaml, '--out', join(directory, 'demo'), '--json'], {
+      encoding: 'utf8',
+      timeout: 60_000,
+      cwd: directory,
+    });
     expect(demo.status, demo.stderr).toBe(0);
     const capture = await saved('pcapng');
     const summary = spawnSync(process.execPath, [CLI, 'trace', capture, '--json'], { encoding: 'utf8' });
@@ -179,7 +195,9 @@ describe('the playground', () => {
     const path = (name: string, delay: number) => ({ ...DEFAULT_SETUP.paths[0]!, name, rate: 50, delay });
     const setup = { ...DEFAULT_SETUP, amount: 200, buffer: 16_384, paths: [path('a', 10), path('b', 12), path('c', 14), path('d', 16)] };
     const { tab: own, context } = await tab(`#play=${setupToText(setup)}`);
-    await own.waitForFunction(() => [...document.querySelectorAll('.rate')].reduce((sum, one) => sum + Number.parseFloat(one.textContent!), 0) > 150, null, { timeout: 20_000 });
+    await own.waitForFunction(() => [...document.querySelectorAll('.rate')].reduce((sum, one) => sum + Number.parseFloat(one.textContent!), 0) > 150, null, {
+      timeout: 20_000,
+    });
     const before = { clock: await clock(own), wall: performance.now() };
     const times = await own.evaluate(
       () =>
@@ -200,14 +218,21 @@ describe('the playground', () => {
     const median = sorted[sorted.length >> 1]!;
     const late = sorted.filter((one) => one > 25).length / sorted.length;
     const sum = (await rates(own)).reduce((a, b) => a + b, 0);
-    console.log(`${sum.toFixed(0)} Mbit/s at ${speed.toFixed(2)} of real time; frames: median ${median.toFixed(1)} ms, 95 % ${sorted[Math.floor(sorted.length * 0.95)]!.toFixed(1)} ms, ${(late * 100).toFixed(1)} % later than 25 ms`);
+    console.log(
+      `${sum.toFixed(0)} Mbit/s at ${speed.toFixed(2)} of real time; frames: median ${median.toFixed(1)} ms, 95 % ${sorted[Math.floor(sorted.length * 0.95)]!.toFixed(1)} ms, ${(late * 100).toFixed(1)} % later than 25 ms`,
+    );
     expect(median).toBeLessThan(17.5);
     await context.close();
   });
 
   it('loads in less than 150 kB gzipped, and is usable within a second', async () => {
     const folder = pageFolder();
-    const files = ['index.html', ...readdirSync(join(folder, 'assets')).filter((name) => !name.startsWith('capture-')).map((name) => `assets/${name}`)];
+    const files = [
+      'index.html',
+      ...readdirSync(join(folder, 'assets'))
+        .filter((name) => !/^(capture|farm)-/.test(name))
+        .map((name) => `assets/${name}`),
+    ];
     const size = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(folder, name))).length, 0);
     const began = performance.now();
     const { tab: own, context } = await tab();
@@ -239,13 +264,18 @@ describe('accessibility and habit', () => {
       ['desktop', DESK],
       ['phone', PHONE],
     ] as const) {
-      it.each(['play', 'capture', 'machine'] as const)(`no serious finding: %s, ${colorScheme}, ${name}`, { timeout: 60_000 }, async (view) => {
+      it.each(['play', 'balancers', 'capture', 'machine'] as const)(`no serious finding: %s, ${colorScheme}, ${name}`, { timeout: 60_000 }, async (view) => {
         const { tab: own, context, wrongs } = await tab(`#${view === 'machine' ? 'machine=token' : view}`, { viewport, colorScheme });
         if (view === 'play') {
           await own.getByLabel('Lesson', { exact: true }).selectOption('handover');
           await own.getByLabel('Speed').selectOption('5');
           await own.getByRole('button', { name: /Go on|Start/ }).click();
           await verdict(own);
+        }
+        if (view === 'balancers') {
+          await own.getByText(/60 of 60 connections alive/).waitFor();
+          await own.getByRole('button', { name: 'Add server 4' }).click();
+          await own.getByText(/server 4 added: /).waitFor();
         }
         if (view === 'capture') {
           await own.locator('input[type=file]').setInputFiles(await ownCapture());
@@ -256,8 +286,12 @@ describe('accessibility and habit', () => {
         // axe is put in by the test's own hand, past the page's policy.
         await own.evaluate(readFileSync(AXE, 'utf8'));
         const found = await own.evaluate(async () => {
-          const { violations } = await (globalThis as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } }).axe.run();
-          return violations.filter((one) => one.impact === 'serious' || one.impact === 'critical').map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`);
+          const { violations } = await (
+            globalThis as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } }
+          ).axe.run();
+          return violations
+            .filter((one) => one.impact === 'serious' || one.impact === 'critical')
+            .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`);
         });
         expect(found).toEqual([]);
         // Nothing wider than the screen.
@@ -280,6 +314,32 @@ describe('accessibility and habit', () => {
     const before = await own.getByLabel('rate of lte').getAttribute('aria-valuetext');
     await own.keyboard.press('ArrowRight');
     await own.waitForFunction((old) => document.querySelector('[aria-label="rate of lte"]')!.getAttribute('aria-valuetext') !== old, before);
+    await context.close();
+  });
+});
+
+describe('load balancers', () => {
+  it.each(FARM_DESIGNS)('lesson %s: the page shows what the farm says', { timeout: 60_000 }, async (design) => {
+    const { tab: own, context, wrongs } = await tab('#balancers');
+    const run = new FarmRun(design);
+    run.open(60);
+    await own.getByLabel('Design').selectOption(design);
+    const words = (): string => {
+      const { connections, joined, subflows } = run.state();
+      return `${connections.filter((one) => one.alive).length} of ${connections.length} connections alive, ${joined} with a second subflow, ${subflows} subflows`;
+    };
+    await own.getByText(words()).waitFor();
+    for (const [button, does] of [
+      ['Add server 4', () => run.addServer()],
+      ['Replace the balancer', () => run.replace()],
+    ] as const) {
+      await own.getByRole('button', { name: button }).click();
+      does();
+      await own.getByText(run.state().log.at(-1)!).waitFor();
+      await own.getByText(words()).waitFor();
+    }
+    if (design === 'f') expect(run.state()).toMatchObject({ joined: 60, subflows: 120 });
+    expect(wrongs).toEqual([]);
     await context.close();
   });
 });
@@ -308,7 +368,9 @@ describe('the capture viewer', () => {
     const { tab: own, context, wrongs } = await tab('#capture');
     await own.locator('input[type=file]').setInputFiles(path);
     await own.getByTestId('totals').waitFor({ timeout: 30_000 });
-    const shown = await own.locator('[data-total]').evaluateAll((all) => Object.fromEntries(all.map((one) => [(one as HTMLElement).dataset['total']!, Number(one.textContent)])));
+    const shown = await own
+      .locator('[data-total]')
+      .evaluateAll((all) => Object.fromEntries(all.map((one) => [(one as HTMLElement).dataset['total']!, Number(one.textContent)])));
     const numbers = Object.fromEntries(Object.entries(totals).filter(([, value]) => typeof value === 'number'));
     expect(Object.keys(numbers).length).toBeGreaterThan(5);
     expect(shown).toEqual(numbers);
@@ -335,12 +397,20 @@ describe('the capture viewer', () => {
     ftruncateSync(fd, 2 ** 31);
     closeSync(fd);
     await input.setInputFiles(large);
-    await own.waitForFunction(() => document.querySelector('[data-testid=totals]')?.textContent?.includes('large.pcapng') === true || document.querySelector('[role=alert]')?.textContent?.includes('large.pcapng') === true, null, {
-      timeout: 60_000,
-    });
+    await own.waitForFunction(
+      () =>
+        document.querySelector('[data-testid=totals]')?.textContent?.includes('large.pcapng') === true ||
+        document.querySelector('[role=alert]')?.textContent?.includes('large.pcapng') === true,
+      null,
+      {
+        timeout: 60_000,
+      },
+    );
     // And it reads the next one.
     await input.setInputFiles(await ownCapture());
-    await own.waitForFunction(() => document.querySelector('[data-testid=totals]')?.textContent?.includes('handover.pcapng') === true, null, { timeout: 30_000 });
+    await own.waitForFunction(() => document.querySelector('[data-testid=totals]')?.textContent?.includes('handover.pcapng') === true, null, {
+      timeout: 30_000,
+    });
     await context.close();
   });
 });
@@ -388,13 +458,17 @@ describeSystem('the dashboard', () => {
       const appeared = performance.now() - began;
       await own.waitForFunction(
         () => {
-          const busy = [...document.querySelectorAll('[data-testid=connection] tr:not(.head)')].map((row) => row.textContent ?? '').filter((row) => /\b[1-9][\d.]* Mbit\/s/.test(row));
+          const busy = [...document.querySelectorAll('[data-testid=connection] tr:not(.head)')]
+            .map((row) => row.textContent ?? '')
+            .filter((row) => /\b[1-9][\d.]* Mbit\/s/.test(row));
           return busy.some((row) => row.includes('wifi')) && busy.some((row) => row.includes('lte'));
         },
         null,
         { timeout: 10_000 },
       );
-      console.log(`a kernel transfer is on the page ${appeared.toFixed(0)} ms after its program was started, both subflows with their rates after ${(performance.now() - began).toFixed(0)} ms`);
+      console.log(
+        `a kernel transfer is on the page ${appeared.toFixed(0)} ms after its program was started, both subflows with their rates after ${(performance.now() - began).toFixed(0)} ms`,
+      );
       expect(appeared).toBeLessThan(2000);
       // What may be changed is changed.
       await own.getByLabel('Address of a new endpoint').fill('192.0.2.1');

@@ -32,7 +32,8 @@ export class PageError extends Error {
   }
 }
 
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const MOST_BODY = 4096;
 const MOST_WATCHERS = 20;
 const KEPT_EVENTS = 100;
@@ -173,7 +174,10 @@ class Machine {
 
   private endpoints(): object[] {
     try {
-      return (this.netlink?.endpoints() ?? []).map((one) => ({ ...one, flagNames: Object.entries(ENDPOINT_FLAG).flatMap(([name, bit]) => ((one.flags & bit) === 0 ? [] : [name])) }));
+      return (this.netlink?.endpoints() ?? []).map((one) => ({
+        ...one,
+        flagNames: Object.entries(ENDPOINT_FLAG).flatMap(([name, bit]) => ((one.flags & bit) === 0 ? [] : [name])),
+      }));
     } catch {
       return [];
     }
@@ -189,7 +193,10 @@ class Machine {
 
   private hear(event: KernelEvent): void {
     const { type, token, local, localPort } = event;
-    this.events.push({ time: Date.now(), text: `${type.replaceAll('-', ' ')} 0x${(token >>> 0).toString(16)}${local === null ? '' : ` ${local}${localPort === null ? '' : `:${localPort}`}`}` });
+    this.events.push({
+      time: Date.now(),
+      text: `${type.replaceAll('-', ' ')} 0x${(token >>> 0).toString(16)}${local === null ? '' : ` ${local}${localPort === null ? '' : `:${localPort}`}`}`,
+    });
     if (this.events.length > KEPT_EVENTS) this.events.shift();
   }
 
@@ -199,7 +206,8 @@ class Machine {
     const from = (typeof wish === 'object' && wish !== null ? wish : {}) as Record<string, unknown>;
     const number = (key: string, low: number, high: number): number => {
       const value = from[key];
-      if (typeof value !== 'number' || !Number.isInteger(value) || value < low || value > high) throw new LinkError('SYSTEM_CALL', `${key} ${JSON.stringify(value)}; expected ${low} to ${high}`);
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < low || value > high)
+        throw new LinkError('SYSTEM_CALL', `${key} ${JSON.stringify(value)}; expected ${low} to ${high}`);
       return value;
     };
     switch (from['do']) {

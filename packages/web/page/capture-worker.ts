@@ -72,9 +72,19 @@ async function analyse(file: File): Promise<void> {
       return { index: report.index, title: `Connection ${report.index}`, lines: connectionLines(report, PLAIN, { story: true, all: false }), graphs };
     });
   const numbers = Object.fromEntries(Object.entries(totals).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
-  scope.postMessage({ type: 'done', packets: totals.packets, totals: numbers, seconds: analyzer.time / 1e6, connections, more: kept.seen - kept.values.length, damage });
+  scope.postMessage({
+    type: 'done',
+    packets: totals.packets,
+    totals: numbers,
+    seconds: analyzer.time / 1e6,
+    connections,
+    more: kept.seen - kept.values.length,
+    damage,
+  });
 }
 
 scope.onmessage = ({ data }) => {
-  analyse(data).catch((error: Error) => scope.postMessage({ type: 'error', message: error instanceof TraceError ? `${error.code}: ${error.message}` : error.message }));
+  analyse(data).catch((error: Error) =>
+    scope.postMessage({ type: 'error', message: error instanceof TraceError ? `${error.code}: ${error.message}` : error.message }),
+  );
 };

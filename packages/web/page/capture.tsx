@@ -62,7 +62,8 @@ export function Capture(_props: { theme: string }) {
       {result !== null && (
         <>
           <p role="status" data-testid="totals">
-            <b>{state!.name}</b>: {result.packets.toLocaleString('en')} packets, {result.seconds.toFixed(3)} s, {(result.totals['mptcpConnections'] ?? 0).toLocaleString('en')} Multipath TCP connections
+            <b>{state!.name}</b>: {result.packets.toLocaleString('en')} packets, {result.seconds.toFixed(3)} s,{' '}
+            {(result.totals['mptcpConnections'] ?? 0).toLocaleString('en')} Multipath TCP connections
             {result.damage === null ? '' : `. The file is damaged: ${result.damage}; what came before is shown.`}
           </p>
           <details>

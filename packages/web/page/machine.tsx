@@ -18,7 +18,11 @@ interface Live {
   time: number;
   obstacle: string | null;
   mayChange: boolean;
-  connections: { source: string; status: { key: string; local: string; remote: string; state: string; version: number | null; fallback: string | null; bytesReinjected: number }; subflows: { facts: Facts; received: number; sent: number }[] }[];
+  connections: {
+    source: string;
+    status: { key: string; local: string; remote: string; state: string; version: number | null; fallback: string | null; bytesReinjected: number };
+    subflows: { facts: Facts; received: number; sent: number }[];
+  }[];
   interfaces: { source: string; name: string; received: number; sent: number }[];
   moved: { source: string; name: string; value: number; by: number }[];
   endpoints: { id: number; address: string | Record<string, number>; port: number | null; flagNames: string[] }[];
@@ -69,12 +73,21 @@ export function Machine({ theme }: { theme: string }) {
       unit: 'Mbit/s',
       stacked: true,
       times: all.map((one) => (one.time - end) / 1000),
-      series: (names.length === 0 ? ['no interface'] : names).map((name, i) => ({ label: name, colour: colourOf(i), kind: 'area' as const, values: all.map((one) => one.rates.get(name) ?? 0) })),
+      series: (names.length === 0 ? ['no interface'] : names).map((name, i) => ({
+        label: name,
+        colour: colourOf(i),
+        kind: 'area' as const,
+        values: all.map((one) => one.rates.get(name) ?? 0),
+      })),
     };
   }, [live]);
 
   const change = async (wish: object): Promise<void> => {
-    const response = await fetch('/api/change', { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify(wish) });
+    const response = await fetch('/api/change', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(wish),
+    });
     if (!response.ok) setProblem(((await response.json()) as { error: { message: string } }).error.message);
   };
 
@@ -89,7 +102,8 @@ export function Machine({ theme }: { theme: string }) {
       >
         <h2>This machine</h2>
         <p>
-          <code>subflow web</code> shows the connections of the machine it runs on to whoever has its token. Open the link that it prints, or type the token here.
+          <code>subflow web</code> shows the connections of the machine it runs on to whoever has its token. Open the link that it prints, or type the token
+          here.
         </p>
         <label>
           Token <input name="token" autocomplete="off" required />
@@ -110,7 +124,7 @@ export function Machine({ theme }: { theme: string }) {
           </button>
         </p>
       )}
-      {live?.obstacle != null && <p class="soft">{live.obstacle}</p>}
+      {live !== null && live.obstacle !== null && <p class="soft">{live.obstacle}</p>}
       <Plot data={bands} theme={theme} />
       <section class="list wide" aria-label="Connections">
         <h2>Connections</h2>
@@ -166,12 +180,19 @@ export function Machine({ theme }: { theme: string }) {
             ))}
             {live?.endpoints.length === 0 && <li class="soft">none</li>}
           </ul>
-          {live?.limits != null && (
+          {live !== null && live.limits !== null && (
             <p>
               {(['subflows', 'addressesAccepted'] as const).map((key) => (
                 <label key={key}>
                   {key === 'subflows' ? 'subflows' : 'announced addresses'}{' '}
-                  <input type="number" min={0} max={8} disabled={!live.mayChange} value={live.limits![key]} onChange={(event) => void change({ do: 'limits', ...live.limits, [key]: Number(event.currentTarget.value) })} />
+                  <input
+                    type="number"
+                    min={0}
+                    max={8}
+                    disabled={!live.mayChange}
+                    value={live.limits![key]}
+                    onChange={(event) => void change({ do: 'limits', ...live.limits, [key]: Number(event.currentTarget.value) })}
+                  />
                 </label>
               ))}
             </p>
@@ -224,13 +245,19 @@ export function Machine({ theme }: { theme: string }) {
 function text(address: string | Record<string, number>): string {
   if (typeof address === 'string') return address;
   const octets = Object.values(address);
-  return octets.length === 4 ? octets.join('.') : octets.map((one) => one.toString(16).padStart(2, '0')).join('').replaceAll(/(.{4})(?=.)/g, '$1:');
+  return octets.length === 4
+    ? octets.join('.')
+    : octets
+        .map((one) => one.toString(16).padStart(2, '0'))
+        .join('')
+        .replaceAll(/(.{4})(?=.)/g, '$1:');
 }
 
 /** Server-sent events, read by hand: EventSource sends no token. */
 async function listen(token: string, signal: AbortSignal, onMessage: (live: Live) => void): Promise<void> {
   const response = await fetch('/api/live', { headers: { authorization: `Bearer ${token}` }, signal });
-  if (!response.ok) throw new Error(response.status === 401 ? 'This token is not the one that `subflow web` has printed.' : `The server says ${response.status}.`);
+  if (!response.ok)
+    throw new Error(response.status === 401 ? 'This token is not the one that `subflow web` has printed.' : `The server says ${response.status}.`);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let held = '';
   for (;;) {

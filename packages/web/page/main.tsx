@@ -3,11 +3,13 @@ import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import 'uplot/dist/uPlot.min.css';
 import { Capture } from './capture.tsx';
+import { Farm } from './farm.tsx';
 import { Machine } from './machine.tsx';
 import { Playground } from './play.tsx';
 
 const VIEWS = [
   ['play', 'Playground'],
+  ['balancers', 'Load balancers'],
   ['capture', 'Capture'],
   ['machine', 'This machine'],
 ] as const;
@@ -59,6 +61,7 @@ function App() {
       </header>
       <main>
         {view === 'play' && <Playground theme={theme} />}
+        {view === 'balancers' && <Farm theme={theme} />}
         {view === 'capture' && <Capture theme={theme} />}
         {view === 'machine' && <Machine theme={theme} />}
       </main>

@@ -1,6 +1,21 @@
 /** The playground: client, paths, server; what to send; what comes of it. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { BIN, CONTROLLER_NAMES, COUPLED_NAMES, DEFAULT_SETUP, LESSONS, LIMITS, MIDDLEBOX_NAMES, PATH_MANAGERS, SCHEDULER_NAMES, SERVICE_NAMES, setupFromText, setupToText, setupToYaml, TRAFFIC } from '@subflow/web/play';
+import {
+  BIN,
+  CONTROLLER_NAMES,
+  COUPLED_NAMES,
+  DEFAULT_SETUP,
+  LESSONS,
+  LIMITS,
+  MIDDLEBOX_NAMES,
+  PATH_MANAGERS,
+  SCHEDULER_NAMES,
+  SERVICE_NAMES,
+  setupFromText,
+  setupToText,
+  setupToYaml,
+  TRAFFIC,
+} from '@subflow/web/play';
 import type { PlayAction, PlayPath, PlaySetup, Progress } from '@subflow/web/play';
 import { colourOf, download } from './files.ts';
 import type { FromWorker, PacketRow, ToWorker } from './messages.ts';
@@ -27,7 +42,19 @@ interface Story {
   behind: boolean;
 }
 
-const EMPTY: Story = { now: 0, bins: [], sequence: [], acknowledged: [], snapshots: [], events: [], decisions: [], rows: [], paths: new Map(), last: null, behind: false };
+const EMPTY: Story = {
+  now: 0,
+  bins: [],
+  sequence: [],
+  acknowledged: [],
+  snapshots: [],
+  events: [],
+  decisions: [],
+  rows: [],
+  paths: new Map(),
+  last: null,
+  behind: false,
+};
 
 function grown(story: Story, progress: Progress, rows: PacketRow[], behind: boolean): Story {
   const bins = story.bins.slice(0, progress.from);
@@ -119,8 +146,8 @@ export function Playground({ theme }: { theme: string }) {
   }, [running, speed]);
 
   useEffect(() => {
-    if (story.last?.done === true) setRunning(false);
-  }, [story.last?.done]);
+    if (story.last?.ended === true) setRunning(false);
+  }, [story.last?.ended]);
 
   const begin = (from: PlaySetup, go: boolean): void => {
     coming.current = [];
@@ -141,7 +168,16 @@ export function Playground({ theme }: { theme: string }) {
     change({ ...setup, paths: setup.paths.map((one, k) => (k === i ? { ...one, ...fields } : one)) });
     const { up, rate, delay, loss } = fields;
     if (story.last !== null && (up ?? rate ?? delay ?? loss) !== undefined)
-      say({ do: 'act', action: { path: i, ...(up === undefined ? {} : { up }), ...(rate === undefined ? {} : { rate }), ...(delay === undefined ? {} : { delay }), ...(loss === undefined ? {} : { loss }) } });
+      say({
+        do: 'act',
+        action: {
+          path: i,
+          ...(up === undefined ? {} : { up }),
+          ...(rate === undefined ? {} : { rate }),
+          ...(delay === undefined ? {} : { delay }),
+          ...(loss === undefined ? {} : { loss }),
+        },
+      });
   };
   /** The scenario as it was at the start, with all that was done since. */
   const shared = (): PlaySetup => ({ ...setup, paths: setup.paths.map((one, i) => started.current?.paths[i] ?? one), actions });
@@ -205,8 +241,8 @@ export function Playground({ theme }: { theme: string }) {
       )}
       <Drawing setup={setup} story={story} onPath={changePath} />
       <div class="bar" role="toolbar" aria-label="Run">
-        <button type="button" class="main" onClick={() => (story.last === null || story.last.done ? start() : setRunning(!running))}>
-          {story.last === null ? 'Start' : story.last.done ? 'Again' : running ? 'Pause' : 'Go on'}
+        <button type="button" class="main" onClick={() => (story.last === null || story.last.ended ? start() : setRunning(!running))}>
+          {story.last === null ? 'Start' : story.last.ended ? 'Again' : running ? 'Pause' : 'Go on'}
         </button>
         <button type="button" disabled={running} onClick={() => (story.last === null ? (start(), setRunning(false)) : say({ do: 'step' }))}>
           Step
@@ -289,11 +325,14 @@ function Verdict({ story }: { story: Story }) {
   return (
     <div class="verdict" role="status">
       <progress max={1} value={share} aria-label="Transferred" />
-      <span data-testid="verdict">{story.last?.verdict ?? (total === undefined ? 'Nothing sent yet.' : `${(total.received / 1e6).toFixed(1)} of ${(total.wanted / 1e6).toFixed(1)} MB`)}</span>
+      <span data-testid="verdict">
+        {story.last?.verdict ?? (total === undefined ? 'Nothing sent yet.' : `${(total.received / 1e6).toFixed(1)} of ${(total.wanted / 1e6).toFixed(1)} MB`)}
+      </span>
       {total !== undefined && (
         <span class="soft">
-          {total.version === null ? `plain TCP${total.fallback === null ? '' : ` (${total.fallback})`}` : `version ${total.version}`} · sent again {(total.reinjected / 1000).toFixed(0)} kB ·{' '}
-          {story.last!.packets.toLocaleString('en')} packets{story.behind ? ' · this machine is behind the clock' : ''}
+          {total.version === null ? `plain TCP${total.fallback === null ? '' : ` (${total.fallback})`}` : `version ${total.version}`} · sent again{' '}
+          {(total.reinjected / 1000).toFixed(0)} kB · {story.last!.packets.toLocaleString('en')} packets
+          {story.behind ? ' · this machine is behind the clock' : ''}
         </span>
       )}
     </div>
@@ -332,8 +371,16 @@ function Drawing({ setup, story, onPath }: { setup: PlaySetup; story: Story; onP
               {!path.up && <path d="M192 4 L208 22 M208 4 L192 22" stroke="var(--bad)" stroke-width="3" />}
             </svg>
             <div class="knobs">
-              <b style={{ color: colourOf(i) }}>{path.name}</b>
-              <button type="button" aria-pressed={!path.up} onClick={() => onPath(i, { up: !path.up })} aria-label={`${path.up ? 'Cut' : 'Restore'} ${path.name}`}>
+              <b>
+                <span class="dot" style={{ background: colourOf(i) }} />
+                {path.name}
+              </b>
+              <button
+                type="button"
+                aria-pressed={!path.up}
+                onClick={() => onPath(i, { up: !path.up })}
+                aria-label={`${path.up ? 'Cut' : 'Restore'} ${path.name}`}
+              >
                 {path.up ? 'Cut' : 'Restore'}
               </button>
               <output class="rate">{rates[i]!.toFixed(1)} Mbit/s</output>
@@ -366,7 +413,16 @@ function Knob(props: { label: string; unit: string; value: number; low: number; 
   };
   return (
     <label class="knob">
-      <input type="range" min={0} max={100} step={1} value={place} aria-label={props.label} aria-valuetext={`${value} ${props.unit}`} onInput={(event) => props.onValue(valueAt(Number(event.currentTarget.value)))} />
+      <input
+        type="range"
+        min={0}
+        max={100}
+        step={1}
+        value={place}
+        aria-label={props.label}
+        aria-valuetext={`${value} ${props.unit}`}
+        onInput={(event) => props.onValue(valueAt(Number(event.currentTarget.value)))}
+      />
       <span>
         {value} {props.unit}
       </span>
@@ -385,7 +441,12 @@ function Packets(props: { setup: PlaySetup; rows: PacketRow[]; shown: { title: s
           .toReversed()
           .map((one) => (
             <li key={one.number}>
-              <button type="button" onMouseEnter={() => props.onShow(one.number)} onFocus={() => props.onShow(one.number)} onClick={() => props.onShow(one.number)}>
+              <button
+                type="button"
+                onMouseEnter={() => props.onShow(one.number)}
+                onFocus={() => props.onShow(one.number)}
+                onClick={() => props.onShow(one.number)}
+              >
                 <span class="dot" style={{ background: colourOf(one.path) }} />
                 {one.number} {one.forward ? '→' : '←'} {(one.at / 1e6).toFixed(3)} {props.setup.paths[one.path]?.name} {one.length} {one.text}
               </button>
@@ -412,7 +473,11 @@ function Settings({ setup, onChange }: { setup: PlaySetup; onChange: (next: Play
   const pick = <K extends keyof PlaySetup>(key: K, label: string, all: readonly PlaySetup[K][]) => (
     <label>
       {label}
-      <select aria-label={label} value={String(setup[key])} onChange={(event) => onChange({ ...setup, [key]: all.find((one) => String(one) === event.currentTarget.value)! })}>
+      <select
+        aria-label={label}
+        value={String(setup[key])}
+        onChange={(event) => onChange({ ...setup, [key]: all.find((one) => String(one) === event.currentTarget.value)! })}
+      >
         {all.map((one) => (
           <option key={String(one)} value={String(one)}>
             {String(one)}
@@ -463,7 +528,10 @@ function Settings({ setup, onChange }: { setup: PlaySetup; onChange: (next: Play
             <legend>{path.name}</legend>
             <label>
               Middlebox
-              <select value={path.box ?? ''} onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, box: event.currentTarget.value || null } : one)))}>
+              <select
+                value={path.box ?? ''}
+                onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, box: event.currentTarget.value || null } : one)))}
+              >
                 <option value="">none</option>
                 {Object.entries(MIDDLEBOX_NAMES).map(([name, description]) => (
                   <option key={name} value={name} title={description}>
@@ -474,13 +542,21 @@ function Settings({ setup, onChange }: { setup: PlaySetup; onChange: (next: Play
             </label>
             <label>
               Family
-              <select value={String(path.family)} onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, family: event.currentTarget.value === '6' ? 6 : 4 } : one)))}>
+              <select
+                value={String(path.family)}
+                onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, family: event.currentTarget.value === '6' ? 6 : 4 } : one)))}
+              >
                 <option value="4">IPv4</option>
                 <option value="6">IPv6</option>
               </select>
             </label>
             <label class="check">
-              <input type="checkbox" checked={path.backup} onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, backup: event.currentTarget.checked } : one)))} /> backup
+              <input
+                type="checkbox"
+                checked={path.backup}
+                onChange={(event) => paths(setup.paths.map((one, k) => (k === i ? { ...one, backup: event.currentTarget.checked } : one)))}
+              />{' '}
+              backup
             </label>
             <button type="button" disabled={setup.paths.length === 1} onClick={() => paths(setup.paths.filter((_, k) => k !== i))}>
               Take away
@@ -501,7 +577,7 @@ function Settings({ setup, onChange }: { setup: PlaySetup; onChange: (next: Play
 
 /** The plots' numbers, as they were told. */
 export function plotsOf(setup: PlaySetup, story: Story): PlotData[] {
-  const bins = story.bins.slice(0, story.last?.done === true ? undefined : -1);
+  const bins = story.bins.slice(0, story.last?.ended === true ? undefined : -1);
   const binTimes = bins.map((_, i) => ((i + 1) * BIN) / 1e6);
   const subflows = [...story.paths.keys()];
   const nameOf = (subflow: number): string => `${subflow} ${setup.paths[story.paths.get(subflow) ?? -1]?.name ?? 'subflow'}`;
@@ -511,7 +587,9 @@ export function plotsOf(setup: PlaySetup, story: Story): PlotData[] {
       label: path.name,
       colour: colourOf(i),
       values: story.snapshots.map((shot) => {
-        const found = shot.subflows.find((one) => one.interface === path.name && one.established);
+        // A path that came back has a new subflow beside the one that was given up.
+        const all = shot.subflows.filter((one) => one.interface === path.name && one.established);
+        const found = all.findLast((one) => !one.stale) ?? all.at(-1);
         return found === undefined ? null : value(found);
       }),
     }));
@@ -529,17 +607,33 @@ export function plotsOf(setup: PlaySetup, story: Story): PlotData[] {
     ...acks.map(([at, position]) => ({ at, subflow: -1, value: position / 1e6 })),
   ].sort((a, b) => a.at - b.at);
   return [
-    { title: 'Throughput per path', unit: 'Mbit/s', stacked: true, times: binTimes, series: setup.paths.map((path, i) => ({ label: path.name, colour: colourOf(i), kind: 'area', values: bins.map((bin) => ((bin[i] ?? 0) * 8) / BIN) })) },
+    {
+      title: 'Throughput per path',
+      unit: 'Mbit/s',
+      stacked: true,
+      times: binTimes,
+      series: setup.paths.map((path, i) => ({ label: path.name, colour: colourOf(i), kind: 'area', values: bins.map((bin) => ((bin[i] ?? 0) * 8) / BIN) })),
+    },
     {
       title: 'Data sequence numbers',
       unit: 'MB',
       times: marks.map((one) => one.at / 1e6),
       series: [
         { label: 'DATA_ACK', colour: '#7a7a7a', kind: 'crosses', values: marks.map((one) => (one.subflow === -1 ? one.value : null)) },
-        ...subflows.map((id) => ({ label: nameOf(id), colour: colour(id), kind: 'points' as const, values: marks.map((one) => (one.subflow === id ? one.value : null)) })),
+        ...subflows.map((id) => ({
+          label: nameOf(id),
+          colour: colour(id),
+          kind: 'points' as const,
+          values: marks.map((one) => (one.subflow === id ? one.value : null)),
+        })),
       ],
     },
-    { title: 'Out-of-order queue', unit: 'kB', times: shotTimes, series: [{ label: 'waits for a hole', colour: '#8c6d31', kind: 'area', values: story.snapshots.map((one) => one.outOfOrder / 1000) }] },
+    {
+      title: 'Out-of-order queue',
+      unit: 'kB',
+      times: shotTimes,
+      series: [{ label: 'waits for a hole', colour: '#8c6d31', kind: 'area', values: story.snapshots.map((one) => one.outOfOrder / 1000) }],
+    },
     { title: 'Round-trip time', unit: 'ms', times: shotTimes, series: perSubflow((one) => (one.srtt === 0 ? null : one.srtt / 1000)) },
     { title: 'Congestion window', unit: 'kB', times: shotTimes, series: perSubflow((one) => one.cwnd / 1000) },
     { title: 'In flight', unit: 'kB', times: shotTimes, series: perSubflow((one) => one.inFlight / 1000) },

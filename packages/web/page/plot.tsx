@@ -100,7 +100,9 @@ function make(target: HTMLElement, data: PlotData): uPlot {
           },
         ],
       },
-      ...(data.stacked === true ? { bands: data.series.slice(1).map((one, i) => ({ series: [i + 2, i + 1] as [number, number], fill: `${one.colour}55` })) } : {}),
+      ...(data.stacked === true
+        ? { bands: data.series.slice(1).map((one, i) => ({ series: [i + 2, i + 1] as [number, number], fill: `${one.colour}55` })) }
+        : {}),
     },
     columns(data),
     target,
@@ -135,13 +137,25 @@ export function Plot({ data, theme }: { data: PlotData; theme: string }) {
           {data.title} <small>{data.unit}</small>
         </span>
         <span class="take">
-          <button type="button" aria-label={`${data.title} as PNG`} onClick={() => plot.current?.ctx.canvas.toBlob((blob) => blob !== null && download(`${data.title}.png`, blob))}>
+          <button
+            type="button"
+            aria-label={`${data.title} as PNG`}
+            onClick={() => plot.current?.ctx.canvas.toBlob((blob) => blob !== null && download(`${data.title}.png`, blob))}
+          >
             PNG
           </button>
-          <button type="button" aria-label={`${data.title} as SVG`} onClick={() => download(`${data.title}.svg`, new Blob([svgOf(data)], { type: 'image/svg+xml' }))}>
+          <button
+            type="button"
+            aria-label={`${data.title} as SVG`}
+            onClick={() => download(`${data.title}.svg`, new Blob([svgOf(data)], { type: 'image/svg+xml' }))}
+          >
             SVG
           </button>
-          <button type="button" aria-label={`${data.title} as CSV`} onClick={() => download(`${data.title}.csv`, new Blob([csvOf(data)], { type: 'text/csv' }))}>
+          <button
+            type="button"
+            aria-label={`${data.title} as CSV`}
+            onClick={() => download(`${data.title}.csv`, new Blob([csvOf(data)], { type: 'text/csv' }))}
+          >
             CSV
           </button>
         </span>
@@ -164,12 +178,18 @@ function svgOf(data: PlotData): string {
   const top = Math.max(...all.flat().map((value) => value ?? 0), 0.001);
   const x = (time: number): string => (left + (time / end) * (width - left - 10)).toFixed(1);
   const y = (value: number): string => (height - bottom - (value / top) * (height - bottom - 30)).toFixed(1);
-  const parts = [`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="#fff"/>`];
+  const parts = [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="#fff"/>`,
+  ];
   parts.push(`<text x="${left}" y="16" font-size="13">${data.title} (${data.unit})</text>`);
-  for (let i = 0; i <= 4; i++) parts.push(`<text x="4" y="${y((top * i) / 4)}">${((top * i) / 4).toPrecision(3)}</text><text x="${x((end * i) / 4)}" y="${height - 8}">${((end * i) / 4).toFixed(1)} s</text>`);
+  for (let i = 0; i <= 4; i++)
+    parts.push(
+      `<text x="4" y="${y((top * i) / 4)}">${((top * i) / 4).toPrecision(3)}</text><text x="${x((end * i) / 4)}" y="${height - 8}">${((end * i) / 4).toFixed(1)} s</text>`,
+    );
   data.series.forEach((one, k) => {
     const points = all[k]!.map((value, i) => (value === null ? null : `${x(data.times[i]!)},${y(value)}`)).filter((point) => point !== null);
-    if (one.kind === 'points' || one.kind === 'crosses') parts.push(...points.map((point) => `<circle cx="${point.split(',')[0]}" cy="${point.split(',')[1]}" r="1.5" fill="${one.colour}"/>`));
+    if (one.kind === 'points' || one.kind === 'crosses')
+      parts.push(...points.map((point) => `<circle cx="${point.split(',')[0]}" cy="${point.split(',')[1]}" r="1.5" fill="${one.colour}"/>`));
     else parts.push(`<polyline fill="none" stroke="${one.colour}" stroke-width="1.5" points="${points.join(' ')}"/>`);
     parts.push(`<text x="${left + 130 * k}" y="30" fill="${one.colour}">${one.label}</text>`);
   });

@@ -1,6 +1,6 @@
 /** The playground's engine in a worker: the emulated clock follows the real one at some speed, or step by step. */
 import { isMalformed, parsePacketValue, pcapngInterface, pcapngPacket, pcapngSection } from '@subflow/wire';
-import { checkSetup, LONGEST, PlayRun } from '@subflow/web/play';
+import { checkSetup, PlayRun } from '@subflow/web/play';
 import type { PlayPacket } from '@subflow/web/play';
 import type { FromWorker, PacketRow, ToWorker } from './messages.ts';
 
@@ -26,12 +26,12 @@ function turn(): void {
   const now = performance.now();
   const passed = Math.min(100, now - lastTurn);
   lastTurn = now;
-  if (run !== null && speed > 0 && run.agenda.now < LONGEST) {
+  if (run !== null && speed > 0 && !run.ended) {
     const target = run.agenda.now + passed * 1000 * speed;
     const piece = Math.max(200, (target - run.agenda.now) / 16);
-    while (run.agenda.now < target && performance.now() - now < WORK) run.runTo(Math.min(target, run.agenda.now + piece));
-    behind = run.agenda.now < target - 50_000;
-    if (now - lastTold > TELL) tell();
+    while (run.agenda.now < target && !run.ended && performance.now() - now < WORK) run.runTo(Math.min(target, run.agenda.now + piece));
+    behind = !run.ended && run.agenda.now < target - 50_000;
+    if (now - lastTold > TELL || run.ended) tell();
   }
 }
 
@@ -61,7 +61,9 @@ function rowOf(packet: PlayPacket): PacketRow {
 function capture(from: PlayRun): Uint8Array {
   const parts = [pcapngSection('Subflow playground'), ...from.setup.paths.map((path) => pcapngInterface(RAW_IP, path.name))];
   for (const { at, path, bytes } of from.packets)
-    parts.push(pcapngPacket({ interface: path, seconds: Math.floor(at / 1e6), nanoseconds: Math.round((at % 1e6) * 1000), bytes, originalLength: bytes.length }));
+    parts.push(
+      pcapngPacket({ interface: path, seconds: Math.floor(at / 1e6), nanoseconds: Math.round((at % 1e6) * 1000), bytes, originalLength: bytes.length }),
+    );
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -56,7 +56,21 @@ export interface Decision {
 
 export interface Snapshot {
   at: number;
-  subflows: Pick<SubflowInfo, 'id' | 'interface' | 'srtt' | 'cwnd' | 'inFlight' | 'established' | 'stale' | 'localBackup' | 'remoteBackup' | 'bytesSent' | 'bytesReceived' | 'retransmissions'>[];
+  subflows: Pick<
+    SubflowInfo,
+    | 'id'
+    | 'interface'
+    | 'srtt'
+    | 'cwnd'
+    | 'inFlight'
+    | 'established'
+    | 'stale'
+    | 'localBackup'
+    | 'remoteBackup'
+    | 'bytesSent'
+    | 'bytesReceived'
+    | 'retransmissions'
+  >[];
   /** Octets that wait at the receiver for a hole to be filled. */
   outOfOrder: number;
   received: number;
@@ -67,6 +81,8 @@ export interface Snapshot {
 export interface Progress {
   now: number;
   done: boolean;
+  /** And half a second later, when the last packets have come: nothing moves any more. */
+  ended: boolean;
   /** Null while it runs. */
   verdict: string | null;
   intact: boolean | null;
@@ -107,6 +123,7 @@ export class PlayRun {
   private intact = true;
   private readonly wanted: number;
   private done = false;
+  private stopAt = LONGEST;
   private verdict: string | null = null;
   private bins: number[][] = [];
   private firstBin = 0;
@@ -131,7 +148,12 @@ export class PlayRun {
       const host = new Host({
         entropy: () => own.uint32(),
         traceData: true,
-        tcp: { congestion: setup.controller, maxReceiveBuffer: setup.buffer * 1024, receiveBuffer: Math.min(setup.buffer * 1024, 256 * 1024), timeWait: SECOND },
+        tcp: {
+          congestion: setup.controller,
+          maxReceiveBuffer: setup.buffer * 1024,
+          receiveBuffer: Math.min(setup.buffer * 1024, 256 * 1024),
+          timeWait: SECOND,
+        },
         mptcp: {
           enabled: setup.service !== 'none',
           versions: [setup.version],
@@ -150,7 +172,11 @@ export class PlayRun {
     this.server.onEvent = (event) => this.take('server', event);
     this.build(random);
     this.server.host.listen({ port: PORT });
-    const options: ConnectOptions = { remote: parseAddress(addressOf(0, setup.paths[0]!.family, 2)), port: PORT, local: this.client.host.interfaces[0]!.addresses[0]!.address };
+    const options: ConnectOptions = {
+      remote: parseAddress(addressOf(0, setup.paths[0]!.family, 2)),
+      port: PORT,
+      local: this.client.host.interfaces[0]!.addresses[0]!.address,
+    };
     if (setup.service !== 'default') options.service = setup.service;
     this.connection = this.client.host.connect(options, 0);
     this.client.pump();
@@ -165,7 +191,7 @@ export class PlayRun {
 
   /** Lets the emulated clock run to a time. */
   runTo(time: number): void {
-    const end = Math.min(time, LONGEST);
+    const end = Math.min(time, this.stopAt);
     for (;;) {
       const action = this.pending[0];
       const at = Math.min(end, action?.at ?? end, this.nextSnapshot);
@@ -191,6 +217,11 @@ export class PlayRun {
     return this.done;
   }
 
+  /** Whether the clock has reached the end of the run. */
+  get ended(): boolean {
+    return this.agenda.now >= this.stopAt;
+  }
+
   /** What is new, and forgets it. */
   progress(): Progress {
     const info = this.info();
@@ -198,6 +229,7 @@ export class PlayRun {
     const out: Progress = {
       now: this.agenda.now,
       done: this.done,
+      ended: this.ended,
       verdict: this.verdict,
       intact: this.done ? this.intact : null,
       from: this.firstBin,
@@ -208,7 +240,14 @@ export class PlayRun {
       events: this.events,
       decisions: this.decisions,
       packets: this.packetCount,
-      total: { received: this.received, wanted: this.wanted, reinjected: sender?.bytesReinjected ?? 0, duplicate: receiver?.bytesDuplicate ?? 0, fallback: info.fallback, version: info.version },
+      total: {
+        received: this.received,
+        wanted: this.wanted,
+        reinjected: sender?.bytesReinjected ?? 0,
+        duplicate: receiver?.bytesDuplicate ?? 0,
+        fallback: info.fallback,
+        version: info.version,
+      },
       subflowPaths: [...this.subflowPaths],
     };
     // The last column is still growing: it is told again.
@@ -260,7 +299,12 @@ export class PlayRun {
     // A bottleneck that all paths share stands at the server's end of each way.
     const bottleneck = (deliver: (packet: Uint8Array, now: number) => void, name: string): ((packet: Uint8Array, now: number) => void) => {
       if (setup.shared === 0) return deliver;
-      this.shared[name] ??= new LinkDirection(agenda, random.fork(`shared ${name}`), { ...PERFECT_LINK, rate: setup.shared * 1e6, queueTime: QUEUE_TIME }, (packet, now) => this.route(name, packet, now));
+      this.shared[name] ??= new LinkDirection(
+        agenda,
+        random.fork(`shared ${name}`),
+        { ...PERFECT_LINK, rate: setup.shared * 1e6, queueTime: QUEUE_TIME },
+        (packet, now) => this.route(name, packet, now),
+      );
       const link = this.shared[name]!;
       return (packet, now) => link.send(packet, now);
     };
@@ -282,9 +326,13 @@ export class PlayRun {
       up.tap = (packet, now, point) => this.tapped(i, true, packet, now, point);
       down.tap = (packet, now, point) => this.tapped(i, false, packet, now, point);
       this.client.attach(clientSide, (packet) => up.send(packet, agenda.now));
-      const back = setup.shared === 0 ? (packet: Uint8Array): void => down.send(packet, agenda.now) : (packet: Uint8Array): void => bottleneck(() => {}, 'down')(packet, agenda.now);
+      const back =
+        setup.shared === 0
+          ? (packet: Uint8Array): void => down.send(packet, agenda.now)
+          : (packet: Uint8Array): void => bottleneck(() => {}, 'down')(packet, agenda.now);
       this.server.attach(serverSide, back);
-      if (path.box !== null) attachMiddlebox(MIDDLEBOXES[path.box]!.make({ random: random.fork(path.box), outside: parseAddress('203.0.113.200') }), agenda, up, down);
+      if (path.box !== null)
+        attachMiddlebox(MIDDLEBOXES[path.box]!.make({ random: random.fork(path.box), outside: parseAddress('203.0.113.200') }), agenda, up, down);
       this.ways.push({ up, down });
       if (!path.up) {
         up.setUp(false);
@@ -294,7 +342,10 @@ export class PlayRun {
   }
 
   private readonly shared: Record<string, LinkDirection> = {};
-  private readonly deliveries: { up: ((packet: Uint8Array, now: number) => void)[]; down: ((packet: Uint8Array, now: number) => void)[] } = { up: [], down: [] };
+  private readonly deliveries: { up: ((packet: Uint8Array, now: number) => void)[]; down: ((packet: Uint8Array, now: number) => void)[] } = {
+    up: [],
+    down: [],
+  };
 
   /** Behind the shared bottleneck: to the path whose address the packet has. */
   private route(name: string, packet: Uint8Array, now: number): void {
@@ -372,7 +423,8 @@ export class PlayRun {
         return;
       case 'subflow-created': {
         const path = this.setup.paths.findIndex((one) => one.name === event.interface);
-        if (side === 'client') this.subflowPaths.set(event.subflow, path);
+        // The plots' numbers are the receiver's: so are the names of its subflows.
+        if (side !== sends) this.subflowPaths.set(event.subflow, path);
         this.note(side, `subflow ${event.subflow} on ${event.interface}: ${event.active ? 'SYN sent' : 'SYN received'}${event.backup ? ', backup' : ''}`);
         return;
       }
@@ -383,7 +435,6 @@ export class PlayRun {
     }
   }
 
-  /** Subflows are numbered by both ends alike: each opens them in the order of their SYNs. */
   private plot(event: Extract<StackEvent, { type: 'data-received' }>): void {
     const column = Math.floor(event.time / (20 * MS));
     const last = this.lastPoint.get(event.subflow);
@@ -448,6 +499,7 @@ export class PlayRun {
 
   private finish(): void {
     this.done = true;
+    this.stopAt = (Math.floor(this.agenda.now / BIN) + 6) * BIN;
     const seconds = this.agenda.now / SECOND;
     this.verdict = `${(this.received / 1e6).toFixed(2)} MB in ${seconds.toFixed(2)} s, ${((this.received * 8) / this.agenda.now).toFixed(1)} Mbit/s, ${this.intact ? 'every octet right' : 'octets are WRONG'}`;
     this.note('client', this.verdict);
@@ -460,26 +512,29 @@ export class PlayRun {
     if (sender === null) return;
     this.snapshots.push({
       at,
-      subflows: sender.subflowInfo.map(({ id, interface: through, srtt, cwnd, inFlight, established, stale, localBackup, remoteBackup, bytesSent, bytesReceived, retransmissions }) => ({
-        id,
-        interface: through,
-        srtt,
-        cwnd,
-        inFlight,
-        established,
-        stale,
-        localBackup,
-        remoteBackup,
-        bytesSent,
-        bytesReceived,
-        retransmissions,
-      })),
+      subflows: sender.subflowInfo.map(
+        ({ id, interface: through, srtt, cwnd, inFlight, established, stale, localBackup, remoteBackup, bytesSent, bytesReceived, retransmissions }) => ({
+          id,
+          interface: through,
+          srtt,
+          cwnd,
+          inFlight,
+          established,
+          stale,
+          localBackup,
+          remoteBackup,
+          bytesSent,
+          bytesReceived,
+          retransmissions,
+        }),
+      ),
       outOfOrder: this.queue.waiting,
       received: this.queue.inOrder,
       acknowledged: sender.bytesAcknowledged,
     });
     if (!this.done && sender.phase === 'closed') {
       this.done = true;
+      this.stopAt = at + 5 * BIN;
       this.verdict = 'the connection was lost';
     }
   }
@@ -501,7 +556,12 @@ export class PlayRun {
           if (subflows.length > 1 && this.decisions.length < KEPT_DECISIONS) {
             const state = subflows.map((one) => {
               const room = roomOf(one);
-              const words = [`${(one.tcb.srtt / MS).toFixed(0)} ms`, room > 0 ? `room ${(Math.min(room, 1e9) / 1000).toFixed(0)} kB` : 'full', one.backup ? 'backup' : '', one.stale ? 'stale' : ''];
+              const words = [
+                `${(one.tcb.srtt / MS).toFixed(0)} ms`,
+                room > 0 ? `room ${(Math.min(room, 1e9) / 1000).toFixed(0)} kB` : 'full',
+                one.backup ? 'backup' : '',
+                one.stale ? 'stale' : '',
+              ];
               return `${one.tcb.interface.name} (${words.filter(Boolean).join(', ')})`;
             });
             this.decisions.push({

@@ -109,9 +109,11 @@ export function checkSetup(value: unknown): PlaySetup {
 function path(value: unknown, place: string): PlayPath {
   const from = object(value, place);
   const { name } = from;
-  if (typeof name !== 'string' || !/^[a-z][a-z0-9-]{0,9}$/.test(name)) throw new SetupError(`${place}.name ${show(name)}; expected a short name of lower-case letters, digits and dashes`);
+  if (typeof name !== 'string' || !/^[a-z][a-z0-9-]{0,9}$/.test(name))
+    throw new SetupError(`${place}.name ${show(name)}; expected a short name of lower-case letters, digits and dashes`);
   const box = from['box'] ?? null;
-  if (box !== null && (typeof box !== 'string' || !Object.hasOwn(MIDDLEBOX_NAMES, box))) throw new SetupError(`${place}.box ${show(box)}; expected a box of the catalogue`);
+  if (box !== null && (typeof box !== 'string' || !Object.hasOwn(MIDDLEBOX_NAMES, box)))
+    throw new SetupError(`${place}.box ${show(box)}; expected a box of the catalogue`);
   return {
     name,
     family: choice(from, 'family', [4, 6], place),
@@ -163,7 +165,15 @@ export function setupToYaml(setup: PlaySetup): string {
     'paths:',
   ];
   for (const one of setup.paths) {
-    lines.push(`  - name: ${one.name}`, `    family: ${one.family}`, `    rate: ${one.rate} Mbit/s`, `    delay: ${one.delay} ms`, `    loss: ${one.loss} %`, `    backup: ${one.backup}`, '    queue: { time: 200 ms }');
+    lines.push(
+      `  - name: ${one.name}`,
+      `    family: ${one.family}`,
+      `    rate: ${one.rate} Mbit/s`,
+      `    delay: ${one.delay} ms`,
+      `    loss: ${one.loss} %`,
+      `    backup: ${one.backup}`,
+      '    queue: { time: 200 ms }',
+    );
     if (one.box !== null) lines.push(`    # middlebox: ${one.box}`);
   }
   lines.push(`transfer: { direction: ${setup.traffic === 'upload' ? 'upload' : 'download'}, size: ${size} }`);
@@ -191,7 +201,8 @@ function object(value: unknown, place: string): Fields {
 
 function list(from: Fields, key: string, low: number, high: number): unknown[] {
   const value = from[key];
-  if (!Array.isArray(value) || value.length < low || value.length > high) throw new SetupError(`${key} ${Array.isArray(value) ? `has ${value.length} entries` : `is ${show(value)}`}; expected ${low} to ${high}`);
+  if (!Array.isArray(value) || value.length < low || value.length > high)
+    throw new SetupError(`${key} ${Array.isArray(value) ? `has ${value.length} entries` : `is ${show(value)}`}; expected ${low} to ${high}`);
   return value;
 }
 
@@ -218,4 +229,3 @@ function show(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }
-

@@ -3,7 +3,21 @@ import { describe, expect, it } from 'vitest';
 import { CONGESTION_CONTROLLERS, COUPLED_CONTROLLERS, SCHEDULERS, SERVICE_TYPES } from '@subflow/stack';
 import type { StackEvent } from '@subflow/stack';
 import { MIDDLEBOXES, parseScenario } from '@subflow/emulator';
-import { BIN, checkSetup, CONTROLLER_NAMES, COUPLED_NAMES, DEFAULT_SETUP, LESSONS, MIDDLEBOX_NAMES, PlayRun, SCHEDULER_NAMES, SERVICE_NAMES, setupFromText, setupToText, setupToYaml } from '@subflow/web/play';
+import {
+  BIN,
+  checkSetup,
+  CONTROLLER_NAMES,
+  COUPLED_NAMES,
+  DEFAULT_SETUP,
+  LESSONS,
+  MIDDLEBOX_NAMES,
+  PlayRun,
+  SCHEDULER_NAMES,
+  SERVICE_NAMES,
+  setupFromText,
+  setupToText,
+  setupToYaml,
+} from '@subflow/web/play';
 import type { PlaySetup, Progress } from '@subflow/web/play';
 
 const SECOND = 1e6;
@@ -14,6 +28,7 @@ function play(setup: PlaySetup, limit = 60 * SECOND): { run: PlayRun; progress: 
   run.onEvent = (side, event) => events.push({ side, event });
   while (!run.finished && run.agenda.now < limit) run.runTo(run.agenda.now + BIN);
   run.runTo(run.agenda.now + SECOND);
+  expect(run.ended).toBe(true);
   return { run, progress: run.progress(), events };
 }
 
@@ -23,12 +38,16 @@ describe('a run', () => {
   it('has the numbers of the core, no second truth', () => {
     const { progress, events, run } = play(DEFAULT_SETUP);
     expect(progress).toMatchObject({ done: true, intact: true });
-    const received = events.filter(({ side, event }) => side === 'client' && event.type === 'data-received').map(({ event }) => event as Extract<StackEvent, { type: 'data-received' }>);
+    const received = events
+      .filter(({ side, event }) => side === 'client' && event.type === 'data-received')
+      .map(({ event }) => event as Extract<StackEvent, { type: 'data-received' }>);
     // Every octet that the client's events tell of is in the plot, between the same bounds.
     const high = new Map<number, number>();
     for (const one of received) high.set(one.subflow, Math.max(high.get(one.subflow) ?? 0, one.position + one.length));
     for (const [subflow, end] of high) expect(Math.max(...progress.sequence.filter((one) => one.subflow === subflow).map((one) => one.high))).toBe(end);
-    const acknowledged = events.filter(({ side, event }) => side === 'server' && event.type === 'data-acknowledged').map(({ event }) => [event.time, (event as { position: number }).position]);
+    const acknowledged = events
+      .filter(({ side, event }) => side === 'server' && event.type === 'data-acknowledged')
+      .map(({ event }) => [event.time, (event as { position: number }).position]);
     expect(progress.acknowledged).toEqual(acknowledged);
     expect(progress.total.received).toBe(20e6);
     expect(progress.snapshots.at(-1)).toMatchObject({ received: 20e6, outOfOrder: 0 });
@@ -45,10 +64,12 @@ describe('a run', () => {
     run.runTo(4 * SECOND);
     const back = run.act({ path: 0, up: true, rate: 5 });
     while (!run.finished && run.agenda.now < 60 * SECOND) run.runTo(run.agenda.now + BIN);
+    run.runTo(60 * SECOND);
     const first = run.progress();
     const text = setupToText({ ...DEFAULT_SETUP, actions: [cut, back] });
     const again = new PlayRun(setupFromText(text));
     while (!again.finished && again.agenda.now < 60 * SECOND) again.runTo(again.agenda.now + BIN);
+    again.runTo(60 * SECOND);
     const second = again.progress();
     expect(second.verdict).toBe(first.verdict);
     expect(second.bins).toEqual(first.bins);
@@ -90,7 +111,10 @@ describe('lessons', () => {
   });
 
   it('show what they say', () => {
-    expect(play(lesson('join')).progress.subflowPaths).toEqual([[0, 0], [1, 1]]);
+    expect(play(lesson('join')).progress.subflowPaths).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
     const handover = play(lesson('handover')).progress;
     expect(handover.total.reinjected).toBeGreaterThan(0);
     expect(handover.total.version).toBe(1);
@@ -120,12 +144,28 @@ describe('links', () => {
     ['a broken escape', '%E0%A4%A', 'no scenario'],
     ['a list', '[]', 'the scenario is []; expected fields'],
     ['a hundred thousand characters', 'x'.repeat(100_000), 'expected at most 20000'],
-    ['a rate of nothing', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], rate: 0 }] })), 'paths[0].rate 0; expected 0.01 to 1000'],
+    [
+      'a rate of nothing',
+      encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], rate: 0 }] })),
+      'paths[0].rate 0; expected 0.01 to 1000',
+    ],
     ['a thousand paths', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [] })), 'paths has 0 entries; expected 1 to 8'],
-    ['a box from elsewhere', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], box: '__proto__' }] })), 'expected a box of the catalogue'],
-    ['markup in a name', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], name: '<img src=x>' }] })), 'expected a short name'],
+    [
+      'a box from elsewhere',
+      encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], box: '__proto__' }] })),
+      'expected a box of the catalogue',
+    ],
+    [
+      'markup in a name',
+      encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [{ ...DEFAULT_SETUP.paths[0], name: '<img src=x>' }] })),
+      'expected a short name',
+    ],
     ['an endless download', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, amount: 1e12 })), 'amount 1000000000000; expected'],
-    ['the same path twice', encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [DEFAULT_SETUP.paths[0], DEFAULT_SETUP.paths[0]] })), 'two paths have the same name'],
+    [
+      'the same path twice',
+      encodeURIComponent(JSON.stringify({ ...DEFAULT_SETUP, paths: [DEFAULT_SETUP.paths[0], DEFAULT_SETUP.paths[0]] })),
+      'two paths have the same name',
+    ],
   ])('refuse %s', (_, text, message) => {
     expect(() => setupFromText(text)).toThrow(expect.objectContaining({ code: 'BAD_SETUP', message: expect.stringContaining(message) as string }) as Error);
   });

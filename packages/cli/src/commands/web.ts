@@ -23,7 +23,11 @@ export function webCommand(): Command {
     .action(async (flags: { port: string; host: string; token?: string; json?: boolean }) => {
       const page = await startPage({ host: flags.host, port: parsePort(flags.port, 0), ...(flags.token === undefined ? {} : { token: flags.token }) });
       const live = `${page.url}#machine=${page.token}`;
-      process.stdout.write(flags.json === true ? `${JSON.stringify({ url: page.url, live, token: page.token })}\n` : `playground    ${page.url}\nthis machine  ${live}\nCtrl-C ends it\n`);
+      process.stdout.write(
+        flags.json === true
+          ? `${JSON.stringify({ url: page.url, live, token: page.token })}\n`
+          : `playground    ${page.url}\nthis machine  ${live}\nCtrl-C ends it\n`,
+      );
       const stop = (): void => {
         page.close();
         process.exit(0);
