@@ -125,6 +125,50 @@ describeSystem('subflow lb', () => {
     expect(farm.world.balancers[0]!.ip('route')).not.toContain(SERVICE);
   });
 
+  it('makes kernel servers ready, and takes it all back', { timeout: 60_000 }, async () => {
+    const { world, client } = farm;
+    const text = farm.config(`ready-${process.pid}`, { dataPlane: 'xdp', design: 'beamer', forwarding: 'encapsulation' });
+    const path = file(text);
+    // Other tests have announced ports here: these servers begin as kernels are.
+    for (const where of world.servers) {
+      where.run('ip', 'mptcp', 'endpoint', 'flush');
+      where.sysctl('net.mptcp.allow_join_initial_addr_port', 1);
+      where.ip('address', 'del', `${SERVICE}/32`, 'dev', 'lo');
+    }
+    const more = text.replaceAll('ownPort: 2000', 'ownPort: 2100');
+    writeFileSync(path, more);
+    const setups = await Promise.all(
+      world.servers.map((where, i) =>
+        world.start(where, CLI, ['lb', 'server', `s${i + 1}`, '--config', path, '--interface', 'eth0', '--balancers', world.balancerAddress(0)]),
+      ),
+    );
+    const balancer = await farm.balancer(more);
+    try {
+      await client.ask({ do: 'open', count: 40, address: SERVICE, port: SERVICE_PORT });
+      await pause(700);
+      expect(await client.ask<ClientFacts>({ do: 'facts' })).toMatchObject({ alive: 40, joined: 40 });
+      for (const where of world.servers) expect(where.ip('route', 'show', 'default')).toContain('advmss 1424');
+      await client.ask({ do: 'close' });
+    } finally {
+      for (const child of setups) {
+        const gone = new Promise((resolve) => child.once('exit', resolve));
+        child.kill('SIGTERM');
+        await gone;
+      }
+      await balancer.stop();
+    }
+    world.servers.forEach((where, i) => {
+      expect(where.run('ip', 'mptcp', 'endpoint')).toBe('');
+      expect(where.run('sysctl', '-n', 'net.mptcp.allow_join_initial_addr_port').trim()).toBe('1');
+      expect(where.ip('route', 'show', 'default')).not.toContain('advmss');
+      expect(where.ip('address', 'show', 'dev', 'lo')).not.toContain(SERVICE);
+      expect(where.ip('link', 'show', 'eth0')).not.toContain('xdp');
+      // As the other tests expect it.
+      where.ip('address', 'add', `${SERVICE}/32`, 'dev', 'lo');
+      world.forgetAnnounced(i);
+    });
+  });
+
   it('e, as tshark sees it: flag C, the announced address, joins that never come to the balancer', { timeout: 60_000 }, async () => {
     farm.announce('direct-address');
     const { world, client } = farm;
@@ -134,7 +178,13 @@ describeSystem('subflow lb', () => {
         const path = join(farm.directory, `capture${i}.pcap`);
         const child = where.start('tcpdump', ['-i', 'any', '-w', path, '-U', '--immediate-mode', 'tcp']);
         // It says so when it listens.
-        await new Promise((resolve) => child.stderr!.once('data', resolve));
+        await new Promise<void>((resolve) => {
+          let said = '';
+          child.stderr!.on('data', (chunk: Buffer) => {
+            said += String(chunk);
+            if (said.includes('listening on')) resolve();
+          });
+        });
         await pause(300);
         return { path, child };
       }),

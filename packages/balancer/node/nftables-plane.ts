@@ -26,6 +26,8 @@ export class NftablesPlane implements DataPlane {
   private readonly device: string;
   private readonly changes: SystemChanges;
   private plans: readonly ServicePlan[] = [];
+  /** The rules that are in place. */
+  private text = '';
 
   constructor(options: NftablesPlaneOptions) {
     this.changes = new SystemChanges(options.name);
@@ -45,10 +47,13 @@ export class NftablesPlane implements DataPlane {
       for (const server of plan.servers.servers)
         if (server.state !== 'down') hops.set(`${plan.name} ${server.id}`, await nextHop(plan.details.get(server.id)!.address));
     const text = ruleset(this.families(), this.device, services, hops);
+    // Looked at again and nothing has changed: counters go on.
+    if (text === this.text) return;
     // One transaction: packets see the old rules or the new ones. Counters live in the rules and start anew.
     if (this.plans.length === 0)
       for (const [family, table] of this.families()) this.changes.run(['nft', 'add', 'table', family, table], ['nft', 'delete', 'table', family, table]);
     command('nft', ['-f', '-'], text);
+    this.text = text;
     this.plans = services;
   }
 

@@ -117,6 +117,11 @@ export class BalancerWorld {
     if (how === 'own-port') where.run('ip', 'mptcp', 'endpoint', 'add', SERVICE, 'signal', 'port', String(ownPort));
   }
 
+  /** Somebody else has changed what a server announces. */
+  forgetAnnounced(i: number): void {
+    this.announced.delete(i);
+  }
+
   /** Puts Beamer's shim on a server. Returns its counters. */
   shim(i: number): () => Record<string, number> {
     const where = this.servers[i]!;
