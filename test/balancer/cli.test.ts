@@ -42,9 +42,9 @@ describeSystem('subflow lb', () => {
       ['a broken configuration', ['--config', file(good.replace('port: 443', 'port: x'))], /^BAD_CONFIG: .*\.yaml:8: services\[0\]\.port: /],
       ['no such interface', ['--config', file(good.replace('eth0', 'eth9'))], /^NO_DEVICE: no interface "eth9"/],
       [
-        'a server without a neighbour',
-        ['--config', file(good.replace('198.51.100.102', '198.51.100.250'))],
-        /^NO_NEIGHBOUR: 198\.51\.100\.250 on eth0 does not answer ARP/,
+        'servers that are all away',
+        ['--config', file(good.replaceAll('198.51.100.10', '198.51.100.25'))],
+        /^NO_NEIGHBOUR: 198\.51\.100\.252 on eth0 does not answer ARP/,
       ],
       [
         'a store that is away',
@@ -65,6 +65,19 @@ describeSystem('subflow lb', () => {
     expect(farm.world.balancers[0]!.ip('link', 'show', 'eth0')).not.toContain('xdp');
     expect(farm.world.balancers[0]!.ip('-br', 'link')).not.toContain('sflb');
     expect(lb('--config', file(good), '--check')).toMatchObject({ status: 0, stdout: expect.stringContaining('1 service, data plane xdp') as string });
+  });
+
+  it('starts although one server is away, and sends nobody there', { timeout: 60_000 }, async () => {
+    farm.announce('direct-address');
+    const text = farm.config(`away-${process.pid}`, { dataPlane: 'xdp', design: 'maglev', forwarding: 'dsr' }).replace('198.51.100.102', '198.51.100.250');
+    const balancer = await farm.balancer(text);
+    try {
+      const opened = await farm.client.ask({ do: 'open', count: 20, address: SERVICE, port: SERVICE_PORT });
+      expect(opened).toMatchObject({ alive: 20, failed: 0, servers: { s1: 20 } });
+      await farm.client.ask({ do: 'close' });
+    } finally {
+      await balancer.stop();
+    }
   });
 
   it('says what it lacks without privileges', () => {

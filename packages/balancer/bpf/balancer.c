@@ -391,6 +391,11 @@ int balancer(struct xdp_md *context)
 		count(id, FRAGMENTS);
 	}
 	const struct server *server = &g->server[d.server];
+	/* A slot or bucket may still be a server's that does not answer on the link. */
+	if (!server->alive) {
+		count(id, NO_SERVER);
+		return XDP_DROP;
+	}
 	int verdict;
 	if (s->forwarding == ENCAPSULATION) {
 		__u32 more = overhead(server, d.previous);

@@ -2,7 +2,9 @@
 import { createSocket } from 'node:dgram';
 import { command } from '@subflow/link';
 import { formatAddress } from '@subflow/wire';
+import { ServerSet } from '@subflow/balancer';
 import { PlaneError } from './plan.ts';
+import type { ServicePlan } from './plan.ts';
 
 export interface NextHop {
   device: string;
@@ -41,6 +43,30 @@ export async function nextHop(address: Uint8Array): Promise<NextHop> {
     await poke(hop, route.dev, address.length === 4);
   }
   throw new PlaneError('NO_NEIGHBOUR', `${hop} on ${route.dev} does not answer ${address.length === 4 ? 'ARP' : 'neighbour discovery'}`);
+}
+
+/**
+ * Next hops of a service's servers. One that does not answer on the link counts as down, as it is; the others go on. Throws
+ * {@link PlaneError} when none answers.
+ */
+export async function reachable(plan: ServicePlan): Promise<{ plan: ServicePlan; hops: Map<number, NextHop> }> {
+  const hops = new Map<number, NextHop>();
+  const silent = new Set<number>();
+  let problem: unknown = null;
+  for (const server of plan.servers.servers) {
+    if (server.state === 'down') continue;
+    try {
+      hops.set(server.id, await nextHop(plan.details.get(server.id)!.address));
+    } catch (error) {
+      if (!(error instanceof PlaneError)) throw error;
+      problem = error;
+      silent.add(server.id);
+    }
+  }
+  if (problem !== null && hops.size === 0) throw problem;
+  if (silent.size === 0) return { plan, hops };
+  const servers = plan.servers.servers.map((one) => (silent.has(one.id) ? { ...one, state: 'down' as const } : one));
+  return { plan: { ...plan, servers: new ServerSet(servers, plan.servers.generation) }, hops };
 }
 
 /** A datagram to nobody makes the kernel ask for the address. */

@@ -5,7 +5,7 @@
 import { command } from '@subflow/link';
 import { formatAddress } from '@subflow/wire';
 import { StatelessCore } from '@subflow/balancer';
-import { nextHop } from './next-hop.ts';
+import { reachable } from './next-hop.ts';
 import type { NextHop } from './next-hop.ts';
 import { DESIGN_LETTER, obstacle, PlaneError } from './plan.ts';
 import type { DataPlane, PlaneCounters, ServicePlan } from './plan.ts';
@@ -43,10 +43,13 @@ export class NftablesPlane implements DataPlane {
       if (why !== null) throw new PlaneError('IMPOSSIBLE_PAIR', `service "${plan.name}": ${why}`);
     }
     const hops = new Map<string, NextHop>();
-    for (const plan of services)
-      for (const server of plan.servers.servers)
-        if (server.state !== 'down') hops.set(`${plan.name} ${server.id}`, await nextHop(plan.details.get(server.id)!.address));
-    const text = ruleset(this.families(), this.device, services, hops);
+    const plans: ServicePlan[] = [];
+    for (const wanted of services) {
+      const { plan, hops: found } = await reachable(wanted);
+      plans.push(plan);
+      for (const [id, hop] of found) hops.set(`${plan.name} ${id}`, hop);
+    }
+    const text = ruleset(this.families(), this.device, plans, hops);
     // Looked at again and nothing has changed: counters go on.
     if (text === this.text) return;
     // One transaction: packets see the old rules or the new ones. Counters live in the rules and start anew.

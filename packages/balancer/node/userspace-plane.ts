@@ -4,7 +4,7 @@ import { SoftwareBalancer, StatefulCore } from '@subflow/balancer';
 import type { DecisionCore } from '@subflow/balancer';
 import { formatAddress, parseAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { nextHop } from './next-hop.ts';
+import { reachable } from './next-hop.ts';
 import { coreOf, obstacle, PlaneError } from './plan.ts';
 import type { DataPlane, PlaneCounters, ServicePlan } from './plan.ts';
 import { SystemChanges } from './system-changes.ts';
@@ -56,13 +56,13 @@ export class UserspacePlane implements DataPlane {
     }
     const own = new Map<number, Uint8Array>();
     let mtu = 1500;
-    for (const plan of services) {
-      for (const server of plan.servers.servers) {
-        if (server.state === 'down') continue;
-        const { address } = plan.details.get(server.id)!;
-        const hop = await nextHop(address);
+    const plans: ServicePlan[] = [];
+    for (const wanted of services) {
+      const { plan, hops } = await reachable(wanted);
+      plans.push(plan);
+      for (const [id, hop] of hops) {
         mtu = hop.mtu;
-        if (hop.source !== '') own.set(address.length, parseAddress(hop.source));
+        if (hop.source !== '') own.set(plan.details.get(id)!.address.length, parseAddress(hop.source));
       }
     }
     const now = Date.now() * 1000;
@@ -70,7 +70,7 @@ export class UserspacePlane implements DataPlane {
     for (const [name, counters] of this.balancer.counters) balancer.counters.set(name, counters);
     for (const [name, counters] of this.balancer.perServer) balancer.perServer.set(name, counters);
     balancer.setServices(
-      services.map((plan) => {
+      plans.map((plan) => {
         const before = this.cores.get(plan.name);
         const core = coreOf(plan, now, before?.design === plan.design ? before.core : null, this.flows);
         this.cores.set(plan.name, { design: plan.design, core });

@@ -8,7 +8,9 @@ import { connectionInfo, defaultPathManager, fullMesh, Host, ndiffports, noPathM
 import type { Connection, ConnectionInfo, ConnectOptions, PathManagerFactory, Scheduler, SchedulerFactory, StackEvent, SubflowInfo } from '@subflow/stack';
 import { formatAddress, isMalformed, parseAddress, parsePacketValue } from '@subflow/wire';
 import { BIN, LONGEST } from './names.ts';
+import { OutOfOrder } from './out-of-order.ts';
 import type { PlayAction, PlaySetup } from './setup.ts';
+import { sentence, words } from './words.ts';
 
 const MS = 1000;
 const SECOND = 1e6;
@@ -579,33 +581,6 @@ export class PlayRun {
   }
 }
 
-/** What has come, and what waits behind a hole. Positions count from 1, as the events do. */
-class OutOfOrder {
-  inOrder = 0;
-  waiting = 0;
-  private pieces: [number, number][] = [];
-
-  add(from: number, to: number): void {
-    const end = this.inOrder + 1;
-    if (to <= end) return;
-    if (from <= end) this.inOrder = to - 1;
-    else this.insert(from, to);
-    while (this.pieces.length > 0 && this.pieces[0]![0] <= this.inOrder + 1) this.inOrder = Math.max(this.inOrder, this.pieces.shift()![1] - 1);
-    this.waiting = this.pieces.reduce((sum, [a, b]) => sum + b - a, 0);
-  }
-
-  private insert(from: number, to: number): void {
-    const out: [number, number][] = [];
-    let piece: [number, number] = [from, to];
-    for (const one of this.pieces) {
-      if (one[1] < piece[0] || one[0] > piece[1]) out.push(one);
-      else piece = [Math.min(one[0], piece[0]), Math.max(one[1], piece[1])];
-    }
-    out.push(piece);
-    this.pieces = out.toSorted((a, b) => a[0] - b[0]);
-  }
-}
-
 /** Addresses of path `i`: the client's is 1, the server's 2. */
 function addressOf(i: number, family: 4 | 6, end: 1 | 2): string {
   return family === 4 ? `192.0.2.${4 * i + end}` : `2001:db8:${i}::${end}`;
@@ -620,25 +595,4 @@ function pattern(from: number, length: number): Uint8Array {
   const out = new Uint8Array(length);
   for (let i = 0; i < length; i++) out[i] = octet(from + i);
   return out;
-}
-
-function sentence(event: StackEvent): string {
-  const { type, time: _time, connection: _connection, ...fields } = event as StackEvent & { connection?: number };
-  const words = Object.entries(fields).map(([key, value]) => `${key} ${String(value)}`);
-  return `${type.replaceAll('-', ' ')}${words.length === 0 ? '' : `: ${words.join(', ')}`}`;
-}
-
-function words(option: { kind: string }): string {
-  const show = (value: unknown): string => {
-    if (value instanceof Uint8Array) return [...value].map((one) => one.toString(16).padStart(2, '0')).join('');
-    if (typeof value === 'object' && value !== null && 'high' in value) {
-      const { high, low } = value as { high: number; low: number };
-      return `0x${(high >>> 0).toString(16).padStart(8, '0')}${(low >>> 0).toString(16).padStart(8, '0')}`;
-    }
-    return Array.isArray(value) ? JSON.stringify(value) : String(value);
-  };
-  const inner = option.kind === 'mptcp' ? (option as unknown as { option: Record<string, unknown> }).option : (option as Record<string, unknown>);
-  const fields = Object.entries(inner).filter(([key, value]) => key !== 'kind' && key !== 'subtype' && value !== null && value !== undefined);
-  const name = option.kind === 'mptcp' ? `MP ${String(inner['subtype']).toUpperCase()}` : option.kind;
-  return `${name}${fields.length === 0 ? '' : ` ${fields.map(([key, value]) => `${key}=${show(value)}`).join(' ')}`}`;
 }

@@ -2,6 +2,7 @@
  * A running balancer: the state that all agree on, put into the data plane whenever it changes. Commands and health checks write
  * the next state; who watches the store gets it like everybody else. When the store is away, what is in the data plane goes on.
  */
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { formatAddress, parseAddress } from '@subflow/wire';
 import type { LbConfig } from '../config.ts';
@@ -94,7 +95,7 @@ export class Controller {
       this.revision = revision;
       void this.take(decodeState(value)).catch(() => {});
     });
-    this.lease = new Lease(this.store, `${this.config.name}.leader`, `${hostname()} ${process.pid}`, LEASE_TIME);
+    this.lease = new Lease(this.store, `${this.config.name}.leader`, `${hostname()} ${process.pid} ${randomUUID()}`, LEASE_TIME);
     this.timers.push(
       setInterval(() => this.lookAtLease(), LEASE_TIME / 8),
       setInterval(() => this.refresh(), REFRESH),

@@ -9,7 +9,7 @@ import { BpfMap, BpfObject, command, interfaceIndex, loadXdp, MAP_TYPE, XdpLink 
 import type { MapDefinition, XdpMode } from '@subflow/link';
 import { parseAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { nextHop } from '../next-hop.ts';
+import { reachable } from '../next-hop.ts';
 import type { NextHop } from '../next-hop.ts';
 import { obstacle, PlaneError, slotsOf } from '../plan.ts';
 import type { DataPlane, PlaneCounters, ServicePlan } from '../plan.ts';
@@ -178,21 +178,18 @@ export class XdpPlane implements DataPlane {
     this.maps.set(name, map);
   }
 
-  private async compile(plan: ServicePlan): Promise<Buffer> {
+  private async compile(wanted: ServicePlan): Promise<Buffer> {
+    const { plan, hops: found } = await reachable(wanted);
     const hops = new Map<number, NextHop & { index: number }>();
     let any: NextHop = NO_HOP;
     let own4: Uint8Array = new Uint8Array(4);
     let own6: Uint8Array = new Uint8Array(16);
-    for (const server of plan.servers.servers) {
-      if (server.state === 'down') continue;
-      const { address } = plan.details.get(server.id)!;
-      const hop = await nextHop(address);
-      hops.set(server.id, { ...hop, index: interfaceIndex(hop.device) });
+    for (const [id, hop] of found) {
+      hops.set(id, { ...hop, index: interfaceIndex(hop.device) });
       any = hop;
-      if (hop.source !== '') {
-        if (address.length === 4) own4 = parseAddress(hop.source);
-        else own6 = parseAddress(hop.source);
-      }
+      if (hop.source === '') continue;
+      if (plan.details.get(id)!.address.length === 4) own4 = parseAddress(hop.source);
+      else own6 = parseAddress(hop.source);
     }
     return generationValue(plan, {
       slots: slotsOf(plan),
