@@ -9,7 +9,7 @@ export { ConfigError, parseConfig } from './config.ts';
 export type { HealthConfig, LbConfig, ServerConfig, ServiceConfig, StoreConfig } from './config.ts';
 export { Controller } from './control/controller.ts';
 export type { ControllerEvent, Report, ServerReport } from './control/controller.ts';
-export { askDaemon, controlPath, Daemon, DaemonError } from './control/daemon.ts';
+export { askDaemon, controlPath, Daemon, DaemonError, liveSockets } from './control/daemon.ts';
 export type { ControlAnswer, ControlRequest } from './control/daemon.ts';
 export { explain, packetOf } from './control/explain.ts';
 export type { Explanation } from './control/explain.ts';

@@ -31,6 +31,8 @@ export interface EmulatedFarmOptions {
   delay?: number;
   /** Of the way to the servers, octets. */
   mtu?: number;
+  /** Servers answer every SYN with a cookie, as under a flood. */
+  synCookies?: boolean;
   /** Sees every packet that arrives anywhere, with the name of the place. */
   tap?: (packet: Uint8Array, place: string, now: number) => void;
   /** Loses a packet on its way to a place. */
@@ -164,6 +166,7 @@ export class EmulatedFarm {
     const node = this.host(`server${id}`, {
       acceptVersions: [options.version ?? 1],
       denyJoinInitial: options.announce !== 'nothing',
+      synCookies: options.synCookies === true ? 'always' : 'when-full',
       serverId: options.nameServers === true ? id : 0,
     });
     const through = node.host.addInterface({

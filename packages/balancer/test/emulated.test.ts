@@ -237,6 +237,18 @@ describe('faults', () => {
     expect(tooBig).toBeLessThan(10 * 2 * 200);
   });
 
+  it('c under a flood: cookies keep the name of the server in their timestamps, connections are plain TCP and reach it', () => {
+    const farm = farmOf('c', { synCookies: true });
+    open(farm, 40);
+    expect(farm.facts()).toMatchObject({ alive: 40, joined: 0 });
+    expect(farm.connections.every((one) => one.fallbackReason !== null)).toBe(true);
+    // A change of the hash's table: timestamps lead on to the same servers.
+    farm.change(farm.set.with({ s1: { state: 'draining' } }));
+    farm.run(10 * SECOND);
+    expect(farm.facts().alive).toBe(40);
+    expect(farm.servers.every((one) => one.accepted.length > 0)).toBe(true);
+  });
+
   it('a server that crashes takes its own connections with it and no others', () => {
     const farm = farmOf('f', { servers: 4 });
     open(farm);

@@ -1,10 +1,10 @@
 /** `subflow lb --config`: the controller with what stands around it: data plane, store, control socket, metrics. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import type { Server as HttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { removeLeftovers } from '@subflow/link';
 import { objectIn, onLines } from '../lines.ts';
 import { instanceOf } from '../config.ts';
@@ -42,11 +42,12 @@ export interface ControlAnswer {
   explanation?: Explanation;
 }
 
+const DIRECTORY = '/run/subflow';
 const ANSWER_TIME = 15_000;
 const MOST_LINE = 4 << 20;
 
 export function controlPath(config: Pick<LbConfig, 'name' | 'instance' | 'control'>): string {
-  return config.control ?? `/run/subflow/lb-${instanceOf(config)}.sock`;
+  return config.control ?? join(DIRECTORY, `lb-${instanceOf(config)}.sock`);
 }
 
 function planeOf(config: LbConfig): DataPlane {
@@ -80,6 +81,7 @@ export class Daemon {
   /** Throws {@link DaemonError}, {@link StoreError}, {@link PlaneError}, {@link LinkError}: then nothing is left behind. */
   static async start(config: LbConfig, onEvent: (event: ControllerEvent) => void): Promise<Daemon> {
     removeLeftovers();
+    await liveSockets();
     const path = controlPath(config);
     if (existsSync(path) && (await answers(path)))
       throw new DaemonError('ALREADY_RUNNING', `a balancer listens at ${path}; expected none (another "name" in the configuration)`);
@@ -129,6 +131,24 @@ export async function askDaemon(path: string, request: ControlRequest): Promise<
     socket.write(`${JSON.stringify(request)}\n`);
   });
   return answer;
+}
+
+/** Sockets of balancers that run on this machine; what a killed one left is taken away. */
+export async function liveSockets(): Promise<string[]> {
+  const found = existsSync(DIRECTORY) ? readdirSync(DIRECTORY).filter((name) => /^lb-.*\.sock$/.test(name)) : [];
+  const live: string[] = [];
+  for (const name of found) {
+    const path = join(DIRECTORY, name);
+    if (await answers(path)) live.push(path);
+    else {
+      try {
+        rmSync(path, { force: true });
+      } catch {
+        // Somebody else's.
+      }
+    }
+  }
+  return live;
 }
 
 async function answers(path: string): Promise<boolean> {

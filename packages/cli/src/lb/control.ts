@@ -1,8 +1,6 @@
 /** Commands to a running balancer, over its control socket. */
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command } from 'commander';
-import { askDaemon, controlPath, parseConfig } from '@subflow/balancer/node';
+import { askDaemon, controlPath, liveSockets, parseConfig } from '@subflow/balancer/node';
 import type { ControlAnswer, ControlRequest, Report } from '@subflow/balancer/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
 
@@ -20,24 +18,22 @@ interface AddFlags extends Flags {
   weight?: string;
 }
 
-const SOCKETS = '/run/subflow';
-
 /** The socket that is meant: named, of a configuration, or the only one there is. */
-function socketOf(flags: Flags): string {
+async function socketOf(flags: Flags): Promise<string> {
   if (flags.control !== undefined) return flags.control;
   if (flags.config !== undefined) return controlPath(parseConfig(readText(flags.config), flags.config));
-  const found = existsSync(SOCKETS) ? readdirSync(SOCKETS).filter((name) => /^lb-.*\.sock$/.test(name)) : [];
-  if (found.length === 1) return join(SOCKETS, found[0]!);
+  const found = await liveSockets();
+  if (found.length === 1) return found[0]!;
   throw new UsageError(
     'BAD_ARGUMENT',
     found.length === 0
       ? 'no balancer runs here; expected --control with its socket, or --config'
-      : `${found.length} balancers run here; expected --control with one of ${found.map((name) => join(SOCKETS, name)).join(', ')}`,
+      : `${found.length} balancers run here; expected --control with one of ${found.join(', ')}`,
   );
 }
 
 async function ask(flags: Flags, request: ControlRequest): Promise<ControlAnswer> {
-  const answer = await askDaemon(socketOf(flags), request);
+  const answer = await askDaemon(await socketOf(flags), request);
   if (answer.error !== undefined) throw new UsageError(answer.error.code, answer.error.message);
   return answer;
 }
