@@ -54,6 +54,9 @@ export interface Race {
   cancel(): void;
 }
 
+/** How a resolver says that there is no address of a family. */
+const NOT_FOUND: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA']);
+
 /** Runs a race. The result rejects with the resolver's error when nothing was found, or with {@link AllAttemptsFailed}. */
 export function race(options: RaceOptions): Race {
   const families = options.families ?? [6, 4];
@@ -89,7 +92,9 @@ export function race(options: RaceOptions): Race {
     if (candidate === undefined) {
       if (running.size === 0 && unresolved === 0) {
         stop();
-        const [first] = errors.length > 0 ? errors : resolveErrors;
+        // A name without addresses in one family is found all the same: what was wrong with the other family tells more, whichever came first.
+        const telling = resolveErrors.find((error) => !NOT_FOUND.has((error as NodeJS.ErrnoException).code ?? '')) ?? resolveErrors[0];
+        const first = errors[0] ?? telling;
         lose(errors.length > 1 ? new AllAttemptsFailed(errors) : (first ?? new Error('no address')));
       }
       return;

@@ -253,6 +253,19 @@ describe('Happy Eyeballs (RFC 8305)', () => {
     return { running, attempted, cancelled };
   }
 
+  it.each([4, 6] as const)('tells what is wrong with a name, not that IPv%i has no address, whichever answer comes first', async (missing) => {
+    for (const slow of [4, 6] as const) {
+      const running = race({
+        resolve: async (family) => {
+          await new Promise((resolve) => setTimeout(resolve, family === slow ? 15 : 0));
+          throw Object.assign(new Error(`family ${family}`), { code: family === missing ? 'ENOTFOUND' : 'NOT_ALLOWED' });
+        },
+        attempt: () => ({ cancel: () => undefined }),
+      });
+      await expect(running.result).rejects.toMatchObject({ code: 'NOT_ALLOWED' });
+    }
+  });
+
   it('IPv6 goes first, and wins when it answers', async () => {
     const { running, attempted } = play({ v6: 0, v4: 0 }, { '2001:db8::1': 20, '192.0.2.1': 20 });
     const { winner, others } = await running.result;
