@@ -258,7 +258,8 @@ describe('path managers', () => {
     const manager = eventPathManager((event: PathManagerEvent) => {
       seen.push(event.type);
       const { connection, time } = event;
-      if (event.type === 'established' && !event.serverSide) connection.join(parseAddress('192.0.2.5'), 7, parseAddress('192.0.2.6'), 80, 9, false, time);
+      if (event.type === 'established' && !event.serverSide)
+        connection.join({ local: parseAddress('192.0.2.5'), localId: 7, remote: parseAddress('192.0.2.6'), remotePort: 80, remoteId: 9 }, time);
       if (event.type === 'subflow-established') {
         connection.setBackup(event.subflow, true, time);
         connection.announce(3, parseAddress('192.0.2.5'), null, time);

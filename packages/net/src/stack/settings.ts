@@ -1,6 +1,6 @@
 /** From what an application asks for to what the stack takes. */
 import { COUPLED_CONTROLLERS, CONGESTION_CONTROLLERS, defaultPathManager, SCHEDULERS } from '@subflow/stack';
-import type { Connection, ConnectionSettings, ConnectOptions, PathManagerFactory, SchedulerFactory } from '@subflow/stack';
+import type { ConnectionSettings, ConnectOptions, ManagedConnection, PathManagerFactory, SchedulerFactory } from '@subflow/stack';
 import { sameAddress } from '@subflow/wire';
 import { checkService } from '../backend.ts';
 import type { MultipathSettings } from '../backend.ts';
@@ -65,10 +65,11 @@ function withAlternatives(inner: PathManagerFactory, alternatives: () => readonl
 }
 
 /** Joins another address of the peer unless a subflow leads there already. The peer tells its id in the SYN+ACK (RFC 8684 §3.2). */
-export function joinAlternative(connection: Connection, address: Uint8Array, port: number, now: number): void {
+export function joinAlternative(connection: ManagedConnection, address: Uint8Array, port: number, now: number): void {
   const { host } = connection;
   if (connection.subflows.some((subflow) => sameAddress(subflow.tcb.remote, address))) return;
   const source = host.sourceFor(address);
   if (source === null) return;
-  connection.join(source, connection.localIdOf(source), address, port, -1, host.isBackup(source), now);
+  const localId = connection.localIdOf(source);
+  connection.join({ local: source, localId, remote: address, remotePort: port, remoteId: -1, backup: host.isBackup(source) }, now);
 }

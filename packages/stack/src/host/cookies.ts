@@ -1,8 +1,8 @@
 /** SYN cookies with all that a Multipath TCP handshake needs (RFC 4987 §3.6, RFC 8684 §3.1): nothing is kept for MP_CAPABLE, little for MP_JOIN. */
 import { formatEndpoint } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { tupleHash } from '../tcp/isn.ts';
-import type { HostSecret } from '../tcp/isn.ts';
+import type { Ends } from '../ends.ts';
+import type { HostSecret } from '../tcp/keyed-hash.ts';
 
 /** Low bits of the timestamp that hold options: four of window scale (15: none), one of SACK. */
 const TIMESTAMP_BITS = 5;
@@ -38,8 +38,8 @@ export function cookieOptions(segment: Segment, mss: number, stamp = 0): CookieO
 }
 
 /** The key a stateless server gives: the third ACK echoes it and it can be made again (RFC 8684 §3.1). */
-export function cookieKey(secret: HostSecret, local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, isn: number): [number, number] {
-  return [tupleHash(secret, local, localPort, remote, remotePort, isn ^ 0x4d505448), tupleHash(secret, local, localPort, remote, remotePort, isn ^ 0x4d50544c)];
+export function cookieKey(secret: HostSecret, ends: Ends, isn: number): [number, number] {
+  return secret.words('mptcp-key', ends, [isn]);
 }
 
 /** What a join needs besides its cookie: token and nonces are not in the third ACK. */
@@ -64,19 +64,23 @@ export class JoinTable {
     return this.slots.size;
   }
 
-  remember(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number, join: PendingJoin): void {
-    const key = `${formatEndpoint(local, localPort)} ${formatEndpoint(remote, remotePort)}`;
+  remember(ends: Ends, join: PendingJoin): void {
+    const key = keyOf(ends);
     this.slots.delete(key);
     if (this.slots.size >= this.limit) this.slots.delete(this.slots.keys().next().value!);
     this.slots.set(key, join);
   }
 
   /** Takes an entry out; null when there is none. */
-  take(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number): PendingJoin | null {
+  take(ends: Ends): PendingJoin | null {
     if (this.slots.size === 0) return null;
-    const key = `${formatEndpoint(local, localPort)} ${formatEndpoint(remote, remotePort)}`;
+    const key = keyOf(ends);
     const join = this.slots.get(key) ?? null;
     if (join !== null) this.slots.delete(key);
     return join;
   }
+}
+
+function keyOf(ends: Ends): string {
+  return `${formatEndpoint(ends.local, ends.localPort)} ${formatEndpoint(ends.remote, ends.remotePort)}`;
 }

@@ -1,6 +1,7 @@
 /** Finding the connection of a packet: a hash over addresses and ports, chains through the control blocks. */
 import { sameAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
+import type { Ends } from '../ends.ts';
 import type { Tcb } from '../tcp/tcb.ts';
 
 export class Demux {
@@ -43,7 +44,7 @@ export class Demux {
   }
 
   /** The connection between two given ends. */
-  findTuple(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number): Tcb | null {
+  findEnds({ local, localPort, remote, remotePort }: Ends): Tcb | null {
     const hash = hashOf(wordsOf(remote), wordsOf(local), remotePort, localPort);
     for (let tcb = this.table.get(hash) ?? null; tcb !== null; tcb = tcb.chain) {
       if (tcb.localPort === localPort && tcb.remotePort === remotePort && sameAddress(tcb.local, local) && sameAddress(tcb.remote, remote)) return tcb;

@@ -1,17 +1,16 @@
 /** ICMP: echo replies, and errors about our segments after validation (RFC 5927 §4, RFC 9293 §3.9.2.2, RFC 8201 §4). */
 import { buildPacket, fold, ICMP, ICMPV6, ipHeader, isMalformed, parseIcmp, parseIpv4, parseIpv6, pseudoHeader6, PROTOCOL, sum } from '@subflow/wire';
 import type { IcmpError, Segment } from '@subflow/wire';
+import type { HostCore } from './core.ts';
+import type { Interface } from '../interface.ts';
 import { remove } from '../tcp/close.ts';
 import { reducePathMtu } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
 import { STATE } from '../tcp/state.ts';
-import type { Demux } from './demux.ts';
-import type { Host } from './host.ts';
-import type { Interface } from './interface.ts';
 
 const MAX_ECHO = 1280;
 
-export function handleIcmp(host: Host, demux: Demux, through: Interface, packet: Segment, now: number): void {
+export function handleIcmp(host: HostCore, through: Interface, packet: Segment, now: number): void {
   const version = packet.ipVersion === 4 ? 4 : 6;
   const length = packet.endOffset - packet.tcpOffset;
   const pseudo = version === 4 ? 0 : pseudoHeader6(packet.bytes, packet.ipOffset + 8, PROTOCOL.icmpv6, length);
@@ -33,18 +32,23 @@ export function handleIcmp(host: Host, demux: Demux, through: Interface, packet:
     host.sendRaw(through, buildPacket(ipHeader(destination, source, protocol), { icmp: { ...message, reply: true } }));
     return;
   }
-  if (message.kind === 'error') handleError(host, demux, through, message, now);
+  if (message.kind === 'error') handleError(host, through, message, now);
   else host.count('icmp-ignored');
 }
 
-function handleError(host: Host, demux: Demux, through: Interface, message: IcmpError, now: number): void {
+function handleError(host: HostCore, through: Interface, message: IcmpError, now: number): void {
   const view = new DataView(message.quote.buffer, message.quote.byteOffset, message.quote.byteLength);
   const ip = message.version === 4 ? parseIpv4(view, 0, view.byteLength) : parseIpv6(view, 0, view.byteLength);
   if (isMalformed(ip) || ip.protocol !== PROTOCOL.tcp || ip.headerLength + 8 > view.byteLength) {
     host.drop(through, 'icmp-quote', now);
     return;
   }
-  const tcb = demux.findTuple(ip.source, view.getUint16(ip.headerLength), ip.destination, view.getUint16(ip.headerLength + 2));
+  const tcb = host.demux.findEnds({
+    local: ip.source,
+    localPort: view.getUint16(ip.headerLength),
+    remote: ip.destination,
+    remotePort: view.getUint16(ip.headerLength + 2),
+  });
   if (tcb === null) {
     host.drop(through, 'icmp-no-connection', now);
     return;

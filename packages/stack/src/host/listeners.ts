@@ -1,7 +1,7 @@
 /** Who listens where. */
 import { sameAddress } from '@subflow/wire';
+import { StackError } from '../errors.ts';
 import type { ConnectionSettings } from '../mptcp/settings.ts';
-import { StackError } from './config.ts';
 
 const DEFAULT_BACKLOG = 4096;
 

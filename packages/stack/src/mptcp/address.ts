@@ -1,34 +1,14 @@
 /** Address knowledge: ADD_ADDR with echo and repetition (RFC 8684 §3.4.1), REMOVE_ADDR (§3.4.2). */
 import { formatAddress, sameAddress } from '@subflow/wire';
 import type { AddAddr } from '@subflow/wire';
-import { earlier } from '../tcp/timers.ts';
-import { addAddressHmac, sameBytes } from './keys.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
-import { resetSubflow } from './close.ts';
-import { reinjectSubflow } from './reinjection.ts';
 import { RESET_REASON } from '@subflow/wire';
-import type { Subflow } from './subflow.ts';
-
-/** An address the peer announced. */
-export interface RemoteAddress {
-  id: number;
-  address: Uint8Array;
-  port: number | null;
-}
-
-/** Something to say about addresses: an announcement until echoed, an echo or a removal once. */
-export interface PendingAnnouncement {
-  kind: 'add' | 'echo' | 'remove';
-  id: number;
-  /** All ids of a removal. */
-  ids: readonly number[];
-  address: Uint8Array | null;
-  port: number | null;
-  /** Transmissions so far. */
-  tries: number;
-  nextAt: number;
-}
+import { resetSubflow } from './close.ts';
+import { addAddressHmac, sameBytes } from './keys.ts';
+import type { RemoteAddress } from './path-manager/types.ts';
+import { reinjectSubflow } from './reinjection.ts';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, PendingAnnouncement, SubflowState } from './state.ts';
+import { earlier } from '../tcp/timers.ts';
 
 /** More announcements than this are not queued: a peer cannot make us answer without bound. */
 const MAX_PENDING = 64;
@@ -37,7 +17,7 @@ const BLIND_TRIES = 2;
 /** REMOVE_ADDR of this many ids fits beside timestamps and DATA_ACK. */
 const MAX_REMOVED_TOGETHER = 9;
 
-export function announceAddress(connection: Connection, id: number, address: Uint8Array, port: number | null, now: number): void {
+export function announceAddress(connection: ConnectionState, id: number, address: Uint8Array, port: number | null, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
   if (port !== null) (connection.announcedPorts ??= new Set()).add(port);
   // Announced again: starts over (RFC 8684 §3.4.1: to trigger a new connection attempt).
@@ -55,7 +35,7 @@ export function announceAddress(connection: Connection, id: number, address: Uin
 }
 
 /** Withdraws what this address was known as: the ids of its subflows and endpoints. */
-export function removeLocalAddress(connection: Connection, address: Uint8Array, now: number): void {
+export function removeLocalAddress(connection: ConnectionState, address: Uint8Array, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
   const ids = new Set<number>();
   for (const subflow of connection.subflows) if (sameAddress(subflow.tcb.local, address)) ids.add(subflow.localId);
@@ -64,14 +44,14 @@ export function removeLocalAddress(connection: Connection, address: Uint8Array, 
 }
 
 /** REMOVE_ADDR on the subflows that stay, resets on those that go (RFC 8684 §3.4.2). */
-export function withdrawIds(connection: Connection, addressIds: readonly number[], now: number): void {
+export function withdrawIds(connection: ConnectionState, addressIds: readonly number[], now: number): void {
   if (connection.mode !== MODE.mptcp || connection.phase === PHASE.closed || addressIds.length === 0) return;
   connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || !addressIds.includes(pending.id)) ?? null;
   for (const subflow of connection.subflows.filter((one) => addressIds.includes(one.localId))) {
     reinjectSubflow(subflow, 'closed', now);
     resetSubflow(subflow, RESET_REASON.unspecified, false, now);
   }
-  if ((connection.phase as number) === PHASE.closed) return;
+  if (connection.closed) return;
   for (let i = 0; i < addressIds.length; i += MAX_REMOVED_TOGETHER) {
     const ids = addressIds.slice(i, i + MAX_REMOVED_TOGETHER);
     push(connection, { kind: 'remove', id: ids[0]!, ids, address: null, port: null, tries: 0, nextAt: now }, now);
@@ -80,7 +60,7 @@ export function withdrawIds(connection: Connection, addressIds: readonly number[
 }
 
 /** ADD_ADDR from the peer. */
-export function receivedAddAddress(connection: Connection, option: AddAddr, now: number): void {
+export function receivedAddAddress(connection: ConnectionState, option: AddAddr, now: number): void {
   const { host } = connection;
   const { version } = connection;
   if (option.version !== version.number) {
@@ -145,7 +125,7 @@ export function receivedAddAddress(connection: Connection, option: AddAddr, now:
 }
 
 /** REMOVE_ADDR from the peer: probe what uses it, close what does not answer (RFC 8684 §3.4.2). */
-export function receivedRemoveAddress(connection: Connection, ids: readonly number[], now: number): void {
+export function receivedRemoveAddress(connection: ConnectionState, ids: readonly number[], now: number): void {
   for (const id of ids) {
     const known = connection.remoteAddresses?.some((remote) => remote.id === id) ?? false;
     const affected = connection.subflows.filter((subflow) => subflow.remoteId === id);
@@ -172,7 +152,7 @@ export function receivedRemoveAddress(connection: Connection, ids: readonly numb
 }
 
 /** The first thing to say that fits into `room` bytes, taken as said. Null when there is none. */
-export function takeAnnouncement(connection: Connection, room: number, now: number): PendingAnnouncement | null {
+export function takeAnnouncement(connection: ConnectionState, room: number, now: number): PendingAnnouncement | null {
   const list = connection.announcements;
   if (list === null) return null;
   for (const pending of list) {
@@ -193,20 +173,20 @@ export function takeAnnouncement(connection: Connection, room: number, now: numb
 }
 
 /** Whether something about addresses is due. */
-export function announcementDue(connection: Connection, now: number): boolean {
+export function announcementDue(connection: ConnectionState, now: number): boolean {
   return connection.announcements?.some((pending) => pending.nextAt <= now) ?? false;
 }
 
-export function announcementDeadline(connection: Connection): number {
+export function announcementDeadline(connection: ConnectionState): number {
   let at = 0;
   if (connection.announcements !== null) for (const pending of connection.announcements) at = earlier(at, pending.nextAt);
   return at;
 }
 
-export function repeatAnnouncements(connection: Connection, now: number): void {
+export function repeatAnnouncements(connection: ConnectionState, now: number): void {
   if (!announcementDue(connection, now)) return;
   // The subflow heard last is the one most likely to work.
-  let best: Subflow | null = null;
+  let best: SubflowState | null = null;
   for (const subflow of connection.subflows) {
     if (subflow.established && (best === null || subflow.tcb.lastReceivedAt > best.tcb.lastReceivedAt)) best = subflow;
   }
@@ -226,7 +206,7 @@ export function announcementLength(pending: PendingAnnouncement): number {
   return (length + 3) & ~3;
 }
 
-function push(connection: Connection, pending: PendingAnnouncement, now: number): void {
+function push(connection: ConnectionState, pending: PendingAnnouncement, now: number): void {
   connection.announcements ??= [];
   const same = connection.announcements.some(
     (other) => other.kind === pending.kind && other.id === pending.id && (pending.kind !== 'remove' || other.ids.length === pending.ids.length),

@@ -1,39 +1,17 @@
 /** Ending: DATA_FIN (RFC 8684 §3.3.3), MP_FASTCLOSE (§3.5), subflow resets (§3.6), and what is left when all subflows are gone. */
 import { RESET_REASON } from '@subflow/wire';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, SubflowState } from './state.ts';
 import { abort, closeSend, orphan } from '../tcp/close.ts';
 import type { CloseReason } from '../tcp/state.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
-import { maySend, wakeSenders } from './send.ts';
-import type { Subflow } from './subflow.ts';
 
 /** Subflows get this long to finish their FIN exchanges after both DATA_FINs are acknowledged. */
 const LINGER = 10_000_000;
-const MIN_FIN_INTERVAL = 200_000;
 /** RFC 8684 §3.5 recommends three retransmissions of MP_FASTCLOSE. */
 const FASTCLOSE_TRIES = 3;
 
-/** The application has finished writing. */
-export function afterShutdown(connection: Connection, now: number): void {
-  if (connection.phase === PHASE.opening && connection.subflows.length === 0) return;
-  wakeSenders(connection, now);
-}
-
-/** Signals DATA_FIN on every usable subflow, and again until it is acknowledged. */
-export function sendDataFin(connection: Connection, now: number): void {
-  let rto = connection.host.tcp.minRto;
-  for (const subflow of connection.subflows) {
-    if (!maySend(subflow)) continue;
-    rto = Math.max(rto, subflow.tcb.rto);
-    subflow.requestAck();
-  }
-  connection.finAt = now + Math.min(connection.host.tcp.maxRto, Math.max(MIN_FIN_INTERVAL, rto) * 2 ** connection.finTries);
-  connection.finTries++;
-  connection.reschedule();
-}
-
 /** All data up to the peer's DATA_FIN has arrived. */
-export function remoteFinReached(connection: Connection, now: number): void {
+export function remoteFinReached(connection: ConnectionState, now: number): void {
   if (connection.receiveEnded) return;
   connection.receiveEnded = true;
   if (connection.mode === MODE.mptcp) connection.dataRcvNxt++;
@@ -45,7 +23,7 @@ export function remoteFinReached(connection: Connection, now: number): void {
 }
 
 /** Closes the subflows once both directions are finished (RFC 8684 §3.3.3). */
-export function finishIfDone(connection: Connection, now: number): void {
+export function finishIfDone(connection: ConnectionState, now: number): void {
   if (connection.mode !== MODE.mptcp || connection.phase === PHASE.closed) return;
   if (!connection.finAcknowledged || !connection.receiveEnded) return;
   connection.finAt = 0;
@@ -66,7 +44,7 @@ export function finishIfDone(connection: Connection, now: number): void {
 }
 
 /** The application's connection is over; subflows may still be saying goodbye. */
-export function closed(connection: Connection, reason: CloseReason, now: number): void {
+export function closed(connection: ConnectionState, reason: CloseReason, now: number): void {
   if (connection.phase === PHASE.closed) return;
   connection.phase = PHASE.closed;
   connection.closeReason = reason;
@@ -84,7 +62,7 @@ export function closed(connection: Connection, reason: CloseReason, now: number)
 }
 
 /** Fast close (RFC 8684 §3.5): option R, MP_FASTCLOSE on a RST of every subflow; or option A, on an ACK of one that the peer answers with a RST. */
-export function abortConnection(connection: Connection, reason: CloseReason, now: number): void {
+export function abortConnection(connection: ConnectionState, reason: CloseReason, now: number): void {
   if (connection.phase === PHASE.closed) return;
   const subflows = connection.subflows.slice();
   const asks =
@@ -112,7 +90,7 @@ export function abortConnection(connection: Connection, reason: CloseReason, now
 }
 
 /** FASTCLOSE_WAIT: no RST came. Three times again, then a RST with MP_FASTCLOSE for the middleboxes (RFC 8684 §3.5). */
-export function repeatFastclose(connection: Connection, now: number): void {
+export function repeatFastclose(connection: ConnectionState, now: number): void {
   const subflow = connection.subflows[0];
   connection.fastcloseAt = 0;
   if (subflow === undefined) return;
@@ -126,7 +104,7 @@ export function repeatFastclose(connection: Connection, now: number): void {
 }
 
 /** The peer fast-closed (RFC 8684 §3.5). */
-export function receivedFastclose(connection: Connection, now: number): void {
+export function receivedFastclose(connection: ConnectionState, now: number): void {
   const subflows = connection.subflows.slice();
   closed(connection, 'reset', now);
   for (const subflow of subflows) {
@@ -137,21 +115,21 @@ export function receivedFastclose(connection: Connection, now: number): void {
 }
 
 /** Resets one subflow with a reason (RFC 8684 §3.6). */
-export function resetSubflow(subflow: Subflow, reason: number, transient: boolean, now: number): void {
+export function resetSubflow(subflow: SubflowState, reason: number, transient: boolean, now: number): void {
   subflow.resetReason = reason;
   subflow.resetTransient = transient;
   abort(subflow.tcb, 'aborted', now);
 }
 
 /** Gives a silent or timed-out subflow up; the peer may try again. */
-export function closeSubflow(subflow: Subflow, reason: CloseReason, now: number): void {
+export function closeSubflow(subflow: SubflowState, reason: CloseReason, now: number): void {
   subflow.resetReason = RESET_REASON.performance;
   subflow.resetTransient = true;
   abort(subflow.tcb, reason, now);
 }
 
 /** No established subflow is left; attempts at new ones may be under way. */
-export function lastSubflowGone(connection: Connection, reason: CloseReason, now: number): void {
+export function lastSubflowGone(connection: ConnectionState, reason: CloseReason, now: number): void {
   if (connection.mode === MODE.tcp || !connection.confirmed) {
     const done = reason === 'normal' || (connection.receiveEnded && connection.sendClosed && connection.dataUna === connection.sendBuffer.end);
     closed(connection, done ? 'normal' : reason, now);

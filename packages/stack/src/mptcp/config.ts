@@ -1,10 +1,10 @@
 /** Settings of Multipath TCP. Times in microseconds. */
-import type { SchedulerFactory } from './scheduler/types.ts';
-import { lowestRtt } from './scheduler/lowest-rtt.ts';
-import type { PathManagerFactory } from './path-manager/types.ts';
+import type { CoupledFactory } from './congestion/controllers.ts';
 import { defaultPathManager } from './path-manager/default.ts';
+import type { PathManagerFactory } from './path-manager/types.ts';
+import { lowestRtt } from './scheduler/lowest-rtt.ts';
+import type { SchedulerFactory } from './scheduler/types.ts';
 import type { VersionNumber } from './version.ts';
-import type { CoupledFactory } from '../host/congestion.ts';
 
 export interface MptcpConfig {
   /** Offer and accept Multipath TCP at all. */
@@ -65,6 +65,14 @@ export interface MptcpConfig {
   coupled: string | CoupledFactory;
   scheduler: SchedulerFactory;
   pathManager: PathManagerFactory;
+}
+
+/** How many subflows and addresses connections may have; changes count at once, also for open connections. */
+export interface Limits {
+  /** Further subflows per connection, both directions together. */
+  subflows: number;
+  /** Announced addresses that may be joined, per connection. */
+  addressesAccepted: number;
 }
 
 export const DEFAULT_MPTCP_CONFIG: MptcpConfig = {

@@ -1,16 +1,17 @@
 /** The timers of a connection: data-level retransmission, DATA_FIN, announcements, silence, path manager, close. */
-import { earlier } from '../tcp/timers.ts';
-import { abort } from '../tcp/close.ts';
-import { PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
 import { announcementDeadline, repeatAnnouncements } from './address.ts';
-import { abortConnection, closed, repeatFastclose, sendDataFin } from './close.ts';
-import { headInFlight, reinjectHead, REINJECTED_HEAD } from './reinjection.ts';
-import { armDataRetransmission } from './send.ts';
-import { checkSilence, subflowDeadline, fireSubflowTimers } from './liveness.ts';
+import { abortConnection, closed, repeatFastclose } from './close.ts';
+import { armDataRetransmission } from './data-ack.ts';
+import { sendDataFin } from './data-fin.ts';
 import { dataLevelStalled } from './fallback.ts';
+import { checkSilence, fireSubflowTimers, subflowDeadline } from './liveness.ts';
+import { headInFlight, REINJECTED_HEAD, reinjectHead } from './reinjection.ts';
+import { PHASE } from './state.ts';
+import type { ConnectionState } from './state.ts';
+import { abort } from '../tcp/close.ts';
+import { earlier } from '../tcp/timers.ts';
 
-export function connectionDeadline(connection: Connection): number {
+export function connectionDeadline(connection: ConnectionState): number {
   let at = earlier(connection.dataRetransmitAt, connection.finAt);
   at = earlier(at, connection.closeAt);
   if (connection.phase === PHASE.closed) return earlier(connection.closeAt, connection.fastcloseAt);
@@ -21,7 +22,7 @@ export function connectionDeadline(connection: Connection): number {
   return at;
 }
 
-export function fireConnectionTimers(connection: Connection, now: number): void {
+export function fireConnectionTimers(connection: ConnectionState, now: number): void {
   if (due(connection.closeAt, now)) {
     connection.closeAt = 0;
     for (const subflow of connection.subflows.slice()) abort(subflow.tcb, 'timeout', now);
@@ -53,7 +54,7 @@ function due(at: number, now: number): boolean {
 }
 
 /** No data-level progress for a while (RFC 8684 §3.3.6). */
-function dataTimeout(connection: Connection, now: number): void {
+function dataTimeout(connection: ConnectionState, now: number): void {
   connection.dataRetransmitAt = 0;
   if (connection.subflows.length > 0 && ++connection.dataTimeouts > connection.host.mptcp.maxDataRetransmits) {
     abortConnection(connection, 'timeout', now);

@@ -2,23 +2,21 @@
 import { DSS_FLAG, FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
+import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
+import { dataAcknowledged } from './data-ack.ts';
+import { receiveData } from './data-in.ts';
+import { Mapping, receivedDataPosition, subflowPosition } from './mapping.ts';
+import { reinjectSubflow } from './reinjection.ts';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, ReceivedMapping, SubflowState } from './state.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
-import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
-import { Mapping, receivedDataPosition, subflowPosition } from './mapping.ts';
-import type { ReceivedMapping } from './mapping.ts';
-import { reinjectSubflow } from './reinjection.ts';
-import { receiveData } from './receive.ts';
-import { dataAcknowledged } from './send.ts';
-import type { Subflow } from './subflow.ts';
 
 /** Advancing ACKs without DATA_ACK after which a single path is taken to have lost the options. */
 const BARE_ACKS = 4;
 
 /** Ends Multipath TCP for good on the only subflow. The caller has made sure that the streams line up. */
-export function fallBack(subflow: Subflow, reason: FallbackReason, now: number): void {
+export function fallBack(subflow: SubflowState, reason: FallbackReason, now: number): void {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) return;
   if (connection.phase === PHASE.open) connection.host.mib('MPCurrEstab', -1);
@@ -66,7 +64,7 @@ export function fallBack(subflow: Subflow, reason: FallbackReason, now: number):
  * Whether the data in flight is contiguous on this one subflow, so that subflow and data positions differ by a
  * constant (RFC 8684 §3.7). Sets the two constants when it is.
  */
-function alignStreams(subflow: Subflow): boolean {
+function alignStreams(subflow: SubflowState): boolean {
   const { connection, tcb } = subflow;
   if (!isAlone(subflow)) return false;
   // Data that went out twice, or over another subflow as well, lies at different distances in the two spaces, and the
@@ -89,7 +87,7 @@ function alignStreams(subflow: Subflow): boolean {
 }
 
 /** A segment without DSS. Returns false when the subflow was reset. */
-export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: number): boolean {
+export function bareAcknowledgement(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection, tcb } = subflow;
   if (!subflow.established || connection.phase === PHASE.closed) return true;
   const first = !subflow.joining && !connection.everJoined;
@@ -139,7 +137,7 @@ export function bareAcknowledgement(subflow: Subflow, segment: Segment, now: num
 }
 
 /** Data was sent again already: the two sequence spaces cannot be made one any more, and a clean end is all that is left. */
-function giveUp(connection: Connection, now: number): false {
+function giveUp(connection: ConnectionState, now: number): false {
   connection.host.mib('FallbackFailed');
   abortConnection(connection, 'reset', now);
   return false;
@@ -149,7 +147,7 @@ function giveUp(connection: Connection, now: number): false {
  * Everything is acknowledged, the data-level window is closed, and the peer answers our probes with an open window but
  * without the DATA_ACK that would move it: the options no longer get through.
  */
-function stuckWithoutWindow(subflow: Subflow, segment: Segment, acked: number): boolean {
+function stuckWithoutWindow(subflow: SubflowState, segment: Segment, acked: number): boolean {
   const { connection, tcb } = subflow;
   if (segment.window === 0 || acked !== tcb.sndNxt || connection.dataWndEdge > connection.dataNxt) return false;
   if (connection.dataUna < connection.dataNxt || connection.sendBuffer.end === connection.dataNxt) return false;
@@ -157,7 +155,7 @@ function stuckWithoutWindow(subflow: Subflow, segment: Segment, acked: number): 
 }
 
 /** In-order payload that no mapping covers. Returns false when it must not be used. */
-export function unmappedData(subflow: Subflow, position: number, now: number): boolean {
+export function unmappedData(subflow: SubflowState, position: number, now: number): boolean {
   const { connection, tcb } = subflow;
   // tcb.rcvNxt is already past this payload: line up with its start.
   const nextData = connection.dataRcvNxt;
@@ -182,7 +180,7 @@ export function unmappedData(subflow: Subflow, position: number, now: number): b
 }
 
 /** A mapping of length 0: the peer has fallen back (RFC 8684 §3.3.1, §3.7). */
-export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition: number, now: number): boolean {
+export function infiniteMapping(subflow: SubflowState, segment: Segment, dataPosition: number, now: number): boolean {
   const { connection } = subflow;
   connection.host.mib('InfiniteMapRx');
   if (!isAlone(subflow)) {
@@ -200,7 +198,7 @@ export function infiniteMapping(subflow: Subflow, segment: Segment, dataPosition
 }
 
 /** A mapping failed its checksum. Returns true after fallback, when the payload is to be used all the same (RFC 8684 §3.7). */
-export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: number): boolean {
+export function checksumFailed(subflow: SubflowState, mapping: ReceivedMapping, now: number): boolean {
   const { connection } = subflow;
   connection.host.count('mptcp-checksum');
   connection.host.mib('DataCsumErr');
@@ -224,7 +222,7 @@ export function checksumFailed(subflow: Subflow, mapping: ReceivedMapping, now: 
  * and take nothing that is not where the stream continues, because a peer without DATA_ACKs sends old data again under
  * new subflow sequence numbers (RFC 8684 §3.3.6). An infinite mapping, MP_FAIL or plain data ends the wait.
  */
-export function afterFailure(subflow: Subflow, segment: Segment, now: number): boolean {
+export function afterFailure(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   if ((segment.flags & FLAG.rst) !== 0) return true;
   const mapped = segment.hasDss && (segment.dssFlags & DSS_FLAG.mapping) !== 0 && segment.dataLength > 0;
@@ -244,7 +242,7 @@ export function afterFailure(subflow: Subflow, segment: Segment, now: number): b
 }
 
 /** MP_FAIL from the peer: its receiver has seen a wrong checksum at this position of our stream. */
-export function receivedFail(subflow: Subflow, position: number, now: number): void {
+export function receivedFail(subflow: SubflowState, position: number, now: number): void {
   const { connection } = subflow;
   if (Number.isNaN(position) || !isAlone(subflow)) return;
   if (!alignStreams(subflow)) {
@@ -264,7 +262,7 @@ export function receivedFail(subflow: Subflow, position: number, now: number): v
 }
 
 /** Nothing holds the head of the stream, nothing acknowledges it: on a single path the DATA_ACKs are being stripped. */
-export function dataLevelStalled(connection: Connection, now: number): boolean {
+export function dataLevelStalled(connection: ConnectionState, now: number): boolean {
   const working = connection.subflows.filter((one) => one.established);
   const only = working.length === 1 ? working[0]! : null;
   if (only === null || only.bareAcks === 0) return false;
@@ -279,7 +277,7 @@ export function dataLevelStalled(connection: Connection, now: number): boolean {
 }
 
 /** Whether no other subflow is established: only then can the streams of subflow and connection be one (RFC 8684 §3.7). */
-function isAlone(subflow: Subflow): boolean {
+function isAlone(subflow: SubflowState): boolean {
   return !subflow.connection.subflows.some((other) => other !== subflow && other.established);
 }
 

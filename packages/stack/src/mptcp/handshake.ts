@@ -1,22 +1,23 @@
 /** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2; RFC 6824 §3.1, §3.2). */
 import { CAPABLE_FLAG, FLAG, formatEndpoint, isMalformed, parseMptcpOption, RESET_REASON } from '@subflow/wire';
 import type { MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, MptcpOption, Segment } from '@subflow/wire';
-import { abort } from '../tcp/close.ts';
-import { openActive } from '../tcp/state-machine.ts';
-import { updateMss } from '../tcp/path-mtu.ts';
-import { STATE } from '../tcp/state.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
 import { resetSubflow } from './close.ts';
 import { fallBack } from './fallback.ts';
 import { joinHmac, keyMaterial, sameBytes, shiftedBy } from './keys.ts';
 import { watchSilence } from './liveness.ts';
-import { wakeSenders } from './send.ts';
-import { Subflow } from './subflow.ts';
+import type { JoinRequest } from './path-manager/types.ts';
+import { makeScheduler } from './settings.ts';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, SubflowOrigin, SubflowState } from './state.ts';
 import { acceptsOffer, isThirdAck, versionOf } from './version.ts';
+import { wakeSenders } from './wake.ts';
+import { abort } from '../tcp/close.ts';
+import { updateMss } from '../tcp/path-mtu.ts';
+import { openActive } from '../tcp/state-machine.ts';
+import { STATE } from '../tcp/state.ts';
 
 /** SYN (passive open) or SYN+ACK (active open). Returns false when the subflow was refused. */
-export function handshakeSegment(subflow: Subflow, segment: Segment, now: number): boolean {
+export function handshakeSegment(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const answer = (segment.flags & FLAG.ack) !== 0;
   if (connection.mode === MODE.tcp) return true;
@@ -54,15 +55,15 @@ export function handshakeSegment(subflow: Subflow, segment: Segment, now: number
  * The version offered was refused: a listener of version 0 takes the keyless MP_CAPABLE of version 1 for no option at
  * all. Gives this TCP connection up and tries the next version on another port (RFC 8684 §3.1).
  */
-function offerNext(refused: Subflow, now: number): boolean {
+function offerNext(refused: SubflowState, now: number): boolean {
   const { connection } = refused;
   const { host } = connection;
   const [current, next] = connection.offers;
   if (current === undefined || next === undefined) return false;
   const { local, remote, remotePort } = refused.tcb;
-  const subflow = new Subflow(connection, connection.nextSubflowId++, true, false, 0, 0, false);
-  const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now);
-  if (tcb === null) return false;
+  const subflow = host.openSubflow(connection, INITIAL_ACTIVE, { local, localPort: 0, remote, remotePort, device: null }, now);
+  if (subflow === null) return false;
+  const { tcb } = subflow;
   connection.offers = connection.offers.slice(1);
   host.forgetToken(connection);
   connection.version = versionOf(next);
@@ -79,7 +80,7 @@ function offerNext(refused: Subflow, now: number): boolean {
 }
 
 /** TCP's three-way handshake is done; Multipath TCP's may still be waiting for its third or fourth packet. */
-export function tcpEstablished(subflow: Subflow, now: number): void {
+export function tcpEstablished(subflow: SubflowState, now: number): void {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) {
     becomeEstablished(subflow, now);
@@ -97,7 +98,7 @@ export function tcpEstablished(subflow: Subflow, now: number): void {
 }
 
 /** The third ACK of MP_CAPABLE, or the first data that stands for it. */
-export function capableThirdAck(subflow: Subflow, segment: Segment, now: number): boolean {
+export function capableThirdAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const { host, version } = connection;
   const option = capableOptions(segment).find((one) => isThirdAck(version, one));
@@ -136,7 +137,7 @@ export function capableThirdAck(subflow: Subflow, segment: Segment, now: number)
   return true;
 }
 
-function learnRemoteKey(subflow: Subflow, option: MpCapable): void {
+function learnRemoteKey(subflow: SubflowState, option: MpCapable): void {
   const { connection } = subflow;
   if (connection.remote !== null) return;
   const material = keyMaterial(option.senderKey!.high, option.senderKey!.low, connection.version);
@@ -144,7 +145,7 @@ function learnRemoteKey(subflow: Subflow, option: MpCapable): void {
 }
 
 /** SYN+ACK of a join we opened. */
-function joinSynAck(subflow: Subflow, segment: Segment, now: number): boolean {
+function joinSynAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const { host } = connection;
   const option = find<MpJoinSynAck>(segment, 'join-synack');
@@ -173,7 +174,7 @@ function joinSynAck(subflow: Subflow, segment: Segment, now: number): boolean {
 }
 
 /** Third ACK of a join the peer opened. */
-export function joinThirdAck(subflow: Subflow, segment: Segment, now: number): boolean {
+export function joinThirdAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const { host } = connection;
   const option = find<MpJoinAck>(segment, 'join-ack');
@@ -204,7 +205,7 @@ export function joinThirdAck(subflow: Subflow, segment: Segment, now: number): b
 }
 
 /** Anything from the peer after our third ACK: it has accepted the join. */
-export function joinFourthAck(subflow: Subflow, segment: Segment, now: number): boolean {
+export function joinFourthAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   if ((segment.flags & FLAG.syn) !== 0) {
     subflow.requestAck();
     return false;
@@ -215,7 +216,7 @@ export function joinFourthAck(subflow: Subflow, segment: Segment, now: number): 
 }
 
 /** A retransmitted SYN+ACK while waiting, or a retransmission timer of the SYN. */
-export function synTimedOut(subflow: Subflow, consecutive: number, now: number): void {
+export function synTimedOut(subflow: SubflowState, consecutive: number, now: number): void {
   const { connection, tcb } = subflow;
   if (subflow.joining || !subflow.active || connection.mode === MODE.tcp || tcb.state !== STATE.synSent) return;
   // Paths that drop unknown options: go on without after some tries (RFC 8684 §3.1).
@@ -225,7 +226,7 @@ export function synTimedOut(subflow: Subflow, consecutive: number, now: number):
   fallBack(subflow, 'syn-timeout', now);
 }
 
-function becomeEstablished(subflow: Subflow, now: number): void {
+function becomeEstablished(subflow: SubflowState, now: number): void {
   const { connection, tcb } = subflow;
   if (subflow.established) return;
   subflow.established = true;
@@ -244,8 +245,8 @@ function becomeEstablished(subflow: Subflow, now: number): void {
     }
     if (multipath) {
       host.mib('MPCurrEstab');
-      connection.scheduler = connection.makeScheduler();
-      connection.pathManager = connection.makePathManager();
+      connection.scheduler = makeScheduler(connection);
+      connection.pathManager = (connection.pathManagerFactory ?? host.mptcp.pathManager)();
     }
     host.emit({
       type: 'connection-established',
@@ -279,37 +280,28 @@ function becomeEstablished(subflow: Subflow, now: number): void {
     if (connection.finSent && !connection.finAcknowledged) subflow.requestAck();
   }
   watchSilence(connection, now);
-  wakeSenders(connection, now);
+  wakeSenders(connection);
   connection.reschedule();
 }
 
 /** Opens a further subflow with MP_JOIN. Null when it is not allowed or there is no route. */
-export function openJoin(
-  connection: Connection,
-  local: Uint8Array,
-  localId: number,
-  remote: Uint8Array,
-  remotePort: number,
-  remoteId: number,
-  backup: boolean,
-  now: number,
-  device: string | null = null,
-): Subflow | null {
+export function openJoin(connection: ConnectionState, request: JoinRequest, now: number): SubflowState | null {
   const { host } = connection;
+  const { local, localId, remote, remotePort, remoteId, backup = false, device = null } = request;
   if (connection.mode !== MODE.mptcp || connection.phase !== PHASE.open || connection.remote === null || !connection.confirmed) return null;
   if (connection.subflows.length > host.limits.subflows || local.length !== remote.length) return null;
   // Handover: every further path is a backup, for the peer as well; unless the first one itself is (it was all there was).
   const asBackup = backup || (connection.service === 'handover' && !host.isBackup(connection.initialLocal));
-  const subflow = new Subflow(connection, connection.nextSubflowId++, true, true, localId, remoteId, asBackup);
-  const tcb = host.attachSubflow(subflow, local, 0, remote, remotePort, now, device);
-  if (tcb === null) {
+  const origin = { active: true, joining: true, localId, remoteId, backup: asBackup };
+  const subflow = host.openSubflow(connection, origin, { local, localPort: 0, remote, remotePort, device }, now);
+  if (subflow === null) {
     host.mib(host.hasAddress(local) ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
     return null;
   }
   subflow.localNonce = host.random32();
   connection.subflows.push(subflow);
   announceCreated(subflow, now);
-  openActive(tcb, now);
+  openActive(subflow.tcb, now);
   return subflow;
 }
 
@@ -338,7 +330,7 @@ export function isExtended(segment: Segment): boolean {
   return capableOptions(segment).some((option) => (option.flags & CAPABLE_FLAG.extensibility) !== 0);
 }
 
-export function announceCreated(subflow: Subflow, now: number): void {
+export function announceCreated(subflow: SubflowState, now: number): void {
   const { connection, tcb } = subflow;
   connection.host.emit({
     type: 'subflow-created',
@@ -354,6 +346,8 @@ export function announceCreated(subflow: Subflow, now: number): void {
 }
 
 const NONE: MpCapable[] = [];
+/** How the first subflow of an active connection comes to be. */
+export const INITIAL_ACTIVE: SubflowOrigin = { active: true, joining: false, localId: 0, remoteId: 0, backup: false };
 
 function optionAt(segment: Segment, i: number): MptcpOption | null {
   const at = segment.otherMptcp[i]!;

@@ -1,11 +1,10 @@
 /** Snapshots of a connection and its subflows: what the kernel gives as MPTCP_INFO, MPTCP_FULL_INFO and TCP_INFO. */
 import { formatEndpoint } from '@subflow/wire';
-import { CONGESTION, STATE_NAMES } from '../tcp/state.ts';
 import type { FallbackReason } from '../events.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, Phase, SubflowState } from './state.ts';
 import type { VersionNumber } from './version.ts';
-import type { Subflow } from './subflow.ts';
+import { CONGESTION, STATE_NAMES } from '../tcp/state.ts';
 
 /** Times in microseconds, sizes in bytes. */
 export interface SubflowInfo {
@@ -67,7 +66,7 @@ export interface ConnectionInfo {
   localToken: number;
   remoteToken: number;
   checksum: boolean;
-  phase: 'opening' | 'open' | 'closing' | 'closed';
+  phase: Phase;
   active: boolean;
   scheduler: string | null;
   pathManager: string | null;
@@ -94,9 +93,7 @@ export interface ConnectionInfo {
   subflowInfo: SubflowInfo[];
 }
 
-const PHASES = ['opening', 'open', 'closing', 'closed'] as const;
-
-export function connectionInfo(connection: Connection): ConnectionInfo {
+export function connectionInfo(connection: ConnectionState): ConnectionInfo {
   const multipath = connection.mode === MODE.mptcp;
   const { host } = connection;
   return {
@@ -107,7 +104,7 @@ export function connectionInfo(connection: Connection): ConnectionInfo {
     localToken: multipath ? (connection.local?.token ?? 0) >>> 0 : 0,
     remoteToken: multipath ? (connection.remote?.token ?? 0) >>> 0 : 0,
     checksum: multipath && connection.checksum,
-    phase: PHASES[connection.phase] ?? 'closed',
+    phase: connection.phase,
     active: connection.active,
     scheduler: connection.scheduler?.name ?? null,
     pathManager: connection.pathManager?.name ?? null,
@@ -133,7 +130,7 @@ export function connectionInfo(connection: Connection): ConnectionInfo {
   };
 }
 
-export function subflowInfo(subflow: Subflow): SubflowInfo {
+export function subflowInfo(subflow: SubflowState): SubflowInfo {
   const { tcb } = subflow;
   return {
     id: subflow.id,

@@ -2,14 +2,13 @@
  * Noticing a dead path. A sender notices by timeouts; a receiver only by silence: when one subflow receives and
  * another one, that had received, does not, the silent one is probed with keepalives and given up when nobody answers.
  */
+import { abortConnection, closeSubflow } from './close.ts';
+import type { ConnectionState, SubflowState } from './state.ts';
 import { STATE } from '../tcp/state.ts';
 import { earlier } from '../tcp/timers.ts';
-import { closeSubflow } from './close.ts';
-import type { Connection } from './connection.ts';
-import type { Subflow } from './subflow.ts';
 
 /** Starts watching as soon as there are two subflows to compare. */
-export function watchSilence(connection: Connection, now: number): void {
+export function watchSilence(connection: ConnectionState, now: number): void {
   const { silenceTimeout } = connection.host.mptcp;
   // Only the side that can open the subflow again may give it up: the other one could cut off its last working path.
   if (!connection.active || silenceTimeout === 0 || connection.silenceAt !== 0 || connection.subflows.length < 2) return;
@@ -18,7 +17,7 @@ export function watchSilence(connection: Connection, now: number): void {
 }
 
 /** Compares the subflows and probes those that have fallen silent. */
-export function checkSilence(connection: Connection, now: number): void {
+export function checkSilence(connection: ConnectionState, now: number): void {
   const { silenceTimeout, silenceProbes, silenceProbeInterval } = connection.host.mptcp;
   let heard = 0;
   for (const subflow of connection.subflows) if (subflow.established) heard = Math.max(heard, subflow.tcb.lastReceivedAt);
@@ -47,11 +46,11 @@ export function checkSilence(connection: Connection, now: number): void {
 }
 
 /** Deadlines a subflow has besides those of its TCP. */
-export function subflowDeadline(subflow: Subflow): number {
+export function subflowDeadline(subflow: SubflowState): number {
   return earlier(earlier(subflow.joinAckAt, subflow.condemnedAt), subflow.failUntil);
 }
 
-export function fireSubflowTimers(subflow: Subflow, now: number): void {
+export function fireSubflowTimers(subflow: SubflowState, now: number): void {
   if (subflow.joinAckAt !== 0 && subflow.joinAckAt <= now) {
     // The third ACK of a join is sent again until the fourth arrives (RFC 8684 §3.2).
     subflow.joinAckTries++;
@@ -73,6 +72,6 @@ export function fireSubflowTimers(subflow: Subflow, now: number): void {
     // MP_FAIL and no reaction: the streams of the two ends may differ (Linux resets as well, after 120 s).
     subflow.failUntil = 0;
     subflow.connection.host.count('mptcp-fail-timeout');
-    subflow.connection.abort(now);
+    abortConnection(subflow.connection, 'aborted', now);
   }
 }

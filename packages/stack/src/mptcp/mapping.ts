@@ -2,8 +2,7 @@
 import { DSS_FLAG, dssPseudoHeader, finish, sum, addOdd } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import { dsnHigh, dsnLow, positionOf32, positionOf64 } from './data-sequence.ts';
-import type { Connection } from './connection.ts';
-import type { Subflow } from './subflow.ts';
+import type { ConnectionState, ReceivedMapping, SubflowState } from './state.ts';
 import { toPosition } from '../tcp/sequence.ts';
 
 /** A mapping we sent: fixed once declared. It is the tag of the send records cut from it. */
@@ -23,19 +22,6 @@ export class Mapping {
   }
 }
 
-/** A mapping the peer declared. */
-export interface ReceivedMapping {
-  position: number;
-  end: number;
-  dataPosition: number;
-  /** Data-level length: one more than the bytes when DATA_FIN is included. */
-  dataLength: number;
-  /** -1 when it carried none. */
-  checksum: number;
-  dsnHigh: number;
-  dsnLow: number;
-}
-
 /** Data position of a mapping whose bytes are to be dropped. */
 export const VOID = -1;
 
@@ -43,7 +29,7 @@ export const VOID = -1;
 const MAX_MAPPINGS = 4096;
 
 /** DSS checksum of bytes we are about to map. */
-export function mappingChecksum(connection: Connection, dataPosition: number, position: number, slices: readonly Uint8Array[], length: number): number {
+export function mappingChecksum(connection: ConnectionState, dataPosition: number, position: number, slices: readonly Uint8Array[], length: number): number {
   const local = connection.local!;
   let total = dssPseudoHeader(dsnHigh(local.idsnHigh, local.idsnLow, dataPosition), dsnLow(local.idsnLow, dataPosition), position | 0, length);
   let odd = false;
@@ -56,7 +42,7 @@ export function mappingChecksum(connection: Connection, dataPosition: number, po
 }
 
 /** Data position of the DSS in a segment; NaN when it makes no sense. */
-export function receivedDataPosition(connection: Connection, segment: Segment): number {
+export function receivedDataPosition(connection: ConnectionState, segment: Segment): number {
   const remote = connection.remote!;
   if ((segment.dssFlags & DSS_FLAG.dsn64) !== 0) {
     connection.peerSends64 = true;
@@ -66,7 +52,7 @@ export function receivedDataPosition(connection: Connection, segment: Segment): 
 }
 
 /** Remembers the mapping of a segment. Repeated ones are recognised; the first declaration counts. */
-export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, length: number, finIncluded: boolean, checksum: number): void {
+export function addMapping(subflow: SubflowState, ssn: number, dataPosition: number, length: number, finIncluded: boolean, checksum: number): void {
   const { tcb, connection } = subflow;
   const position = subflowPosition(subflow, ssn);
   const bytes = finIncluded ? length - 1 : length;
@@ -107,12 +93,12 @@ export function addMapping(subflow: Subflow, ssn: number, dataPosition: number, 
 }
 
 /** Position in the subflow's stream of a subflow sequence number, which does not count data on a Fast Open SYN (RFC 8684 appendix B.2). */
-export function subflowPosition(subflow: Subflow, ssn: number): number {
+export function subflowPosition(subflow: SubflowState, ssn: number): number {
   return toPosition(0, ssn, subflow.tcb.rcvNxt - subflow.receiveOffset) + subflow.receiveOffset;
 }
 
 /** The mapping that covers a position, dropping those that lie wholly before it. */
-export function mappingAt(subflow: Subflow, position: number): ReceivedMapping | null {
+export function mappingAt(subflow: SubflowState, position: number): ReceivedMapping | null {
   const mappings = subflow.mappings;
   if (mappings === null) return null;
   while (mappings.length > 0 && mappings[0]!.end <= position) mappings.shift();

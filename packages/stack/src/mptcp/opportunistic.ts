@@ -2,10 +2,10 @@
  * What a full receive window costs when one subflow holds up its first byte, and what helps: opportunistic
  * retransmission and penalisation (Raiciu et al., "How hard can it be?", NSDI 2012, §4.2).
  */
-import type { Connection } from './connection.ts';
+import { sendAgain } from './assign.ts';
 import { Mapping } from './mapping.ts';
-import { maySend, sendAgain } from './send.ts';
-import type { Subflow } from './subflow.ts';
+import type { ConnectionState, SubflowState } from './state.ts';
+import { maySend } from './wake.ts';
 
 /** A window that is still being tuned looks full as well: only a path this much slower is penalised. */
 const PENALTY_RATIO = 2;
@@ -15,7 +15,7 @@ const GAIN = 2;
 const MAX_STEPS = 32;
 
 /** The shared window is full although a subflow could send: send what blocks it again there, slow down who blocks it. */
-export function unblockWindow(connection: Connection, now: number): void {
+export function unblockWindow(connection: ConnectionState, now: number): void {
   const { opportunisticRetransmission, penalisation } = connection.host.mptcp;
   if ((!opportunisticRetransmission && !penalisation) || now < connection.unblockAt) return;
   const blocker = holderOf(connection, connection.dataUna, null)?.subflow ?? null;
@@ -35,8 +35,8 @@ export function unblockWindow(connection: Connection, now: number): void {
 }
 
 /** The subflow with the smallest RTT that may send and is faster than the blocking one. */
-function fasterThan(connection: Connection, blocker: Subflow): Subflow | null {
-  let faster: Subflow | null = null;
+function fasterThan(connection: ConnectionState, blocker: SubflowState): SubflowState | null {
+  let faster: SubflowState | null = null;
   for (const subflow of connection.subflows) {
     if (subflow === blocker || !maySend(subflow) || subflow.stale || subflow.backup !== blocker.backup) continue;
     if (subflow.tcb.srtt === 0 || subflow.tcb.srtt >= blocker.tcb.srtt) continue;
@@ -46,7 +46,7 @@ function fasterThan(connection: Connection, blocker: Subflow): Subflow | null {
 }
 
 /** From the head on, what only slower subflows hold, as far as the faster one has room; nothing twice. */
-function retransmit(connection: Connection, faster: Subflow, now: number): void {
+function retransmit(connection: ConnectionState, faster: SubflowState, now: number): void {
   let position = Math.max(connection.dataUna, faster.copiedHead);
   for (let i = 0; i < MAX_STEPS && position < connection.dataNxt; i++) {
     const own = holderOf(connection, position, faster);
@@ -79,7 +79,7 @@ function retransmit(connection: Connection, faster: Subflow, now: number): void 
 }
 
 /** A subflow (or `only` this one) that has a byte of the stream in its queue, and where the record ends. */
-function holderOf(connection: Connection, position: number, only: Subflow | null): { subflow: Subflow; end: number; sentAt: number } | null {
+function holderOf(connection: ConnectionState, position: number, only: SubflowState | null): { subflow: SubflowState; end: number; sentAt: number } | null {
   for (const subflow of only === null ? connection.subflows : [only]) {
     for (let record = subflow.tcb.head; record !== null; record = record.next) {
       if (!(record.tag instanceof Mapping)) continue;

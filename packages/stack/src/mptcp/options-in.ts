@@ -3,17 +3,17 @@ import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption, RESET_REASON, SUBTYPE } 
 import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
 import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
+import { dataAcknowledged } from './data-ack.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, hasSubtype, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
 import { addMapping, receivedDataPosition, subflowPosition, VOID } from './mapping.ts';
-import { dataAcknowledged, wakeSenders } from './send.ts';
-import type { Subflow } from './subflow.ts';
+import { MODE, PHASE } from './state.ts';
+import type { ConnectionState, SubflowState } from './state.ts';
+import { wakeSenders } from './wake.ts';
 
 /** Processes the options. Returns false when the segment must go no further. */
-export function segmentOptions(subflow: Subflow, segment: Segment, now: number): boolean {
+export function segmentOptions(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   if (connection.mode === MODE.tcp) {
     if (subflow.peerMaps) takeLateMapping(subflow, segment);
@@ -48,7 +48,7 @@ export function segmentOptions(subflow: Subflow, segment: Segment, now: number):
   return !subflow.closed;
 }
 
-function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now: number): boolean {
+function takeOption(subflow: SubflowState, segment: Segment, option: MptcpOption, now: number): boolean {
   const { connection } = subflow;
   switch (option.subtype) {
     case 'capable':
@@ -70,7 +70,7 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
         connection.pathManager?.onSubflowPriority?.(connection, other, backup, now);
         connection.host.emit({ type: 'subflow-priority', time: now, connection: connection.id, subflow: other.id, backup, byPeer: true });
       }
-      wakeSenders(connection, now);
+      wakeSenders(connection);
       return true;
     }
     case 'fail':
@@ -100,7 +100,7 @@ function takeOption(subflow: Subflow, segment: Segment, option: MptcpOption, now
 }
 
 /** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). */
-function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, now: number): void {
+function takeCapableData(subflow: SubflowState, segment: Segment, option: MpCapable, now: number): void {
   const { connection } = subflow;
   if (option.dataLength === null || connection.remote === null || subflow.joining || !connection.version.mapsWithCapable) return;
   if (segment.payloadLength === 0 || option.dataLength === 0) return;
@@ -109,7 +109,7 @@ function takeCapableData(subflow: Subflow, segment: Segment, option: MpCapable, 
   addMapping(subflow, 1, 1 + subflow.receiveOffset, option.dataLength, false, option.checksum ?? -1);
 }
 
-function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
+function takeDss(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   subflow.dataAcked = true;
   const flags = segment.dssFlags;
@@ -140,7 +140,7 @@ function takeDss(subflow: Subflow, segment: Segment, now: number): boolean {
 }
 
 /** A mapping from a peer that has not noticed our fallback. */
-function takeLateMapping(subflow: Subflow, segment: Segment): void {
+function takeLateMapping(subflow: SubflowState, segment: Segment): void {
   if (!segment.hasDss || (segment.dssFlags & DSS_FLAG.mapping) === 0 || subflow.connection.remote === null) return;
   const position = receivedDataPosition(subflow.connection, segment);
   if (segment.dataLength === 0) {
@@ -154,7 +154,7 @@ function takeLateMapping(subflow: Subflow, segment: Segment): void {
 }
 
 /** A checksum that is missing, or there without having been negotiated: the peer does not keep to what was agreed (RFC 8684 §3.3). */
-function checksumAsNegotiated(subflow: Subflow, checksum: number, hasData: boolean, now: number): boolean {
+function checksumAsNegotiated(subflow: SubflowState, checksum: number, hasData: boolean, now: number): boolean {
   const { connection } = subflow;
   const present = checksum >= 0;
   if (present === connection.checksum || !hasData || (present && connection.version.ignoresStrayChecksum)) return true;
@@ -163,7 +163,7 @@ function checksumAsNegotiated(subflow: Subflow, checksum: number, hasData: boole
   return false;
 }
 
-function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment, now: number): void {
+function takeDataAck(connection: ConnectionState, subflow: SubflowState, segment: Segment, now: number): void {
   const local = connection.local!;
   const position =
     (segment.dssFlags & DSS_FLAG.dataAck64) !== 0
@@ -186,11 +186,11 @@ function takeDataAck(connection: Connection, subflow: Subflow, segment: Segment,
     connection.finAt = 0;
     finishIfDone(connection, now);
   }
-  if (wider && !connection.closed) wakeSenders(connection, now);
+  if (wider && !connection.closed) wakeSenders(connection);
 }
 
 /** The first DSS proves that options pass both ways: further subflows may be opened (RFC 8684 §3.1). */
-function confirm(subflow: Subflow, now: number): void {
+function confirm(subflow: SubflowState, now: number): void {
   const { connection } = subflow;
   if (connection.phase === PHASE.closed || (connection.confirmed && connection.pathManagerTold)) return;
   connection.confirmed = true;

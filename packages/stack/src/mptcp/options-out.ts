@@ -1,19 +1,18 @@
 /** The Multipath TCP options of outgoing segments. */
 import { CAPABLE_FLAG, DSS_FLAG, dssPseudoHeader, emitMptcpOption, finish, mptcpOptionLength, writeDss } from '@subflow/wire';
 import type { MptcpOption } from '@subflow/wire';
+import { announcementDue, takeAnnouncement } from './address.ts';
+import { dsnHigh, dsnLow } from './data-sequence.ts';
+import { addAddressHmac } from './keys.ts';
+import { Mapping } from './mapping.ts';
+import { MODE } from './state.ts';
+import type { ConnectionState, SubflowState } from './state.ts';
 import type { SendRecord } from '../tcp/record.ts';
 import { SEGMENT_KIND } from '../tcp/user.ts';
-import { addAddressHmac } from './keys.ts';
-import { announcementDue, takeAnnouncement } from './address.ts';
-import { MODE } from './connection.ts';
-import type { Connection } from './connection.ts';
-import { dsnHigh, dsnLow } from './data-sequence.ts';
-import { Mapping } from './mapping.ts';
-import type { Subflow } from './subflow.ts';
 
 /** Writes what belongs on a segment of this kind; returns the bytes written, a multiple of four, at most `room`. */
 export function writeSegmentOptions(
-  subflow: Subflow,
+  subflow: SubflowState,
   kind: number,
   record: SendRecord | null,
   position: number,
@@ -42,7 +41,7 @@ export function writeSegmentOptions(
   }
 }
 
-function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number, room: number): number {
+function writeSyn(subflow: SubflowState, answer: boolean, view: DataView, at: number, room: number): number {
   const { connection } = subflow;
   if (subflow.joining) {
     const flags = subflow.localBackup ? 1 : 0;
@@ -73,12 +72,12 @@ function writeSyn(subflow: Subflow, answer: boolean, view: DataView, at: number,
   );
 }
 
-function capableFlags(connection: Connection): number {
+function capableFlags(connection: ConnectionState): number {
   const deny = connection.version.deniesInitialAddress && connection.host.mptcp.denyJoinInitial;
   return CAPABLE_FLAG.sha256 | (connection.checksum ? CAPABLE_FLAG.checksum : 0) | (deny ? CAPABLE_FLAG.noJoin : 0);
 }
 
-function writeReset(subflow: Subflow, view: DataView, at: number, room: number): number {
+function writeReset(subflow: SubflowState, view: DataView, at: number, room: number): number {
   const { connection } = subflow;
   let written = 0;
   if (subflow.fastclose && connection.remote !== null) {
@@ -94,7 +93,7 @@ function writeReset(subflow: Subflow, view: DataView, at: number, room: number):
   return written;
 }
 
-function writeData(subflow: Subflow, record: SendRecord, view: DataView, at: number): number {
+function writeData(subflow: SubflowState, record: SendRecord, view: DataView, at: number): number {
   const { connection } = subflow;
   const mapping = record.tag;
   if (!(mapping instanceof Mapping)) return 0;
@@ -128,7 +127,7 @@ function writeData(subflow: Subflow, record: SendRecord, view: DataView, at: num
   );
 }
 
-function writeAck(subflow: Subflow, view: DataView, at: number, room: number, now: number): number {
+function writeAck(subflow: SubflowState, view: DataView, at: number, room: number, now: number): number {
   const { connection } = subflow;
   if (subflow.joining && subflow.active && subflow.hmac !== null && !subflow.established) {
     return put({ subtype: 'join-ack', reserved: 0, hmac: subflow.hmac.subarray(0, 20) }, view, at, room);
@@ -186,7 +185,7 @@ function writeAck(subflow: Subflow, view: DataView, at: number, room: number, no
 }
 
 /** DATA_ACK, with DATA_FIN while it is unacknowledged (RFC 8684 §3.3.2, §3.3.3). */
-function writeDssAck(subflow: Subflow, view: DataView, at: number, room: number): number {
+function writeDssAck(subflow: SubflowState, view: DataView, at: number, room: number): number {
   const { connection } = subflow;
   const local = connection.local!;
   const remote = connection.remote!;
@@ -205,7 +204,7 @@ function writeDssAck(subflow: Subflow, view: DataView, at: number, room: number)
 }
 
 /** The infinite mapping that announces our fallback (RFC 8684 §3.7): length 0, checksum 0. */
-function writeInfinite(subflow: Subflow, kind: number, position: number, view: DataView, at: number, room: number): number {
+function writeInfinite(subflow: SubflowState, kind: number, position: number, view: DataView, at: number, room: number): number {
   const { connection } = subflow;
   if (kind !== SEGMENT_KIND.data || connection.local === null || room < 24) return 0;
   subflow.infinitePending = false;
@@ -226,7 +225,7 @@ function writeInfinite(subflow: Subflow, kind: number, position: number, view: D
   );
 }
 
-function writeFail(subflow: Subflow, view: DataView, at: number): number {
+function writeFail(subflow: SubflowState, view: DataView, at: number): number {
   subflow.failPending = false;
   subflow.connection.host.mib('MPFailTx');
   const remote = subflow.connection.remote;
@@ -236,7 +235,7 @@ function writeFail(subflow: Subflow, view: DataView, at: number): number {
 }
 
 function writeAnnouncement(
-  connection: Connection,
+  connection: ConnectionState,
   pending: NonNullable<ReturnType<typeof takeAnnouncement>>,
   view: DataView,
   at: number,

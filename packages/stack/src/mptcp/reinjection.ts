@@ -1,20 +1,12 @@
 /** Sending data again on another subflow (RFC 8684 §3.3.6). */
 import { Mapping } from './mapping.ts';
-import type { Connection } from './connection.ts';
-import type { Subflow } from './subflow.ts';
-import { wakeSenders } from './send.ts';
-
-/** Data [position, end) that must go out again, preferably not on the subflow it was stuck on. */
-export interface ReinjectionRange {
-  position: number;
-  end: number;
-  avoid: Subflow | null;
-}
+import type { ConnectionState, ReinjectionRange, SubflowState } from './state.ts';
+import { wakeSenders } from './wake.ts';
 
 export type ReinjectionCause = 'timeout' | 'closed' | 'data-timeout';
 
 /** Queues everything a subflow has not had acknowledged, as far as it is not acknowledged at the data level. */
-export function reinjectSubflow(subflow: Subflow, cause: ReinjectionCause, now: number): void {
+export function reinjectSubflow(subflow: SubflowState, cause: ReinjectionCause, now: number): void {
   const { connection, tcb } = subflow;
   for (let record = tcb.head; record !== null; record = record.next) {
     if (!(record.tag instanceof Mapping)) continue;
@@ -22,7 +14,7 @@ export function reinjectSubflow(subflow: Subflow, cause: ReinjectionCause, now: 
     addRange(connection, start, start + (record.end - record.position), cause === 'closed' ? null : subflow);
   }
   if (connection.reinjections === null) return;
-  wakeSenders(connection, now);
+  wakeSenders(connection);
   const first = connection.reinjections[0]!;
   const last = connection.reinjections[connection.reinjections.length - 1]!;
   connection.host.emit({
@@ -37,7 +29,7 @@ export function reinjectSubflow(subflow: Subflow, cause: ReinjectionCause, now: 
 }
 
 /** Queues data that no subflow holds any more: acknowledged below, never acknowledged at the data level. */
-export function reinjectHead(connection: Connection, length: number, now: number): void {
+export function reinjectHead(connection: ConnectionState, length: number, now: number): void {
   const end = Math.min(connection.dataUna + length, connection.dataNxt);
   addRange(connection, connection.dataUna, end, null);
   if (connection.reinjections === null) return;
@@ -50,14 +42,14 @@ export function reinjectHead(connection: Connection, length: number, now: number
     length: end - connection.dataUna,
     cause: 'data-timeout',
   });
-  wakeSenders(connection, now);
+  wakeSenders(connection);
 }
 
 /** Bytes sent again at the head when nobody holds them. */
 export const REINJECTED_HEAD = 65536;
 
 /** Whether some subflow still works on the first unacknowledged byte. */
-export function headInFlight(connection: Connection): boolean {
+export function headInFlight(connection: ConnectionState): boolean {
   const head = connection.dataUna;
   if (connection.reinjections !== null) return true;
   for (const subflow of connection.subflows) {
@@ -71,7 +63,7 @@ export function headInFlight(connection: Connection): boolean {
 }
 
 /** The next range to send again, cut to what is still unacknowledged; null when there is none. */
-export function nextReinjection(connection: Connection): ReinjectionRange | null {
+export function nextReinjection(connection: ConnectionState): ReinjectionRange | null {
   const ranges = connection.reinjections;
   if (ranges === null) return null;
   while (ranges.length > 0) {
@@ -86,7 +78,7 @@ export function nextReinjection(connection: Connection): ReinjectionRange | null
 }
 
 /** Adds a range in order, without what is queued already. */
-function addRange(connection: Connection, start: number, end: number, avoid: Subflow | null): void {
+function addRange(connection: ConnectionState, start: number, end: number, avoid: SubflowState | null): void {
   let position = Math.max(start, connection.dataUna);
   if (position >= end) return;
   connection.reinjections ??= [];

@@ -1,4 +1,5 @@
 /** What an application wants from several paths, in one word; the names are those of iOS. */
+import { StackError } from '../errors.ts';
 import { blest } from './scheduler/blest.ts';
 import { ecf } from './scheduler/ecf.ts';
 import { handover } from './scheduler/handover.ts';
@@ -31,3 +32,10 @@ export const SCHEDULERS: Readonly<Record<string, SchedulerFactory>> = {
   handover,
   interactive,
 };
+
+/** Resolves a name; throws {@link StackError} `BAD_OPTION`. */
+export function schedulerNamed(name: string): SchedulerFactory {
+  const factory = Object.hasOwn(SCHEDULERS, name) ? SCHEDULERS[name] : undefined;
+  if (factory === undefined) throw new StackError('BAD_OPTION', `unknown scheduler "${name}"; expected ${Object.keys(SCHEDULERS).join(', ')}`);
+  return factory;
+}

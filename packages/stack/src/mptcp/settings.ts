@@ -1,13 +1,13 @@
 /** What an application chooses per connection, when it is made or later. */
-import { congestionFactory, coupledFactory } from '../host/congestion.ts';
-import type { CoupledFactory } from '../host/congestion.ts';
-import type { CongestionFactory } from '../tcp/congestion/types.ts';
-import type { Connection } from './connection.ts';
+import { congestionFactory, coupledFactory } from './congestion/controllers.ts';
+import type { CoupledFactory } from './congestion/controllers.ts';
 import type { PathManagerFactory } from './path-manager/types.ts';
-import type { SchedulerFactory } from './scheduler/types.ts';
+import type { Scheduler, SchedulerFactory } from './scheduler/types.ts';
 import { schedulerOf } from './service-type.ts';
 import type { ServiceType } from './service-type.ts';
-import { wakeSenders } from './send.ts';
+import type { ConnectionState } from './state.ts';
+import { wakeSenders } from './wake.ts';
+import type { CongestionFactory } from '../tcp/congestion/types.ts';
 
 /** Everything optional: what is absent stays as it is. */
 export interface ConnectionSettings {
@@ -25,7 +25,7 @@ export interface ConnectionSettings {
   keepaliveIdle?: number;
 }
 
-export function applySettings(connection: Connection, settings: ConnectionSettings, now: number): void {
+export function applySettings(connection: ConnectionState, settings: ConnectionSettings, now: number): void {
   if (settings.congestion !== undefined) {
     connection.congestionFactory = congestionFactory(settings.congestion);
     // A controller that was asked for stands above the host's coupled one.
@@ -47,8 +47,13 @@ export function applySettings(connection: Connection, settings: ConnectionSettin
     for (const { tcb } of connection.subflows) {
       tcb.keepaliveIdle = settings.keepaliveIdle;
       tcb.keepaliveAt = settings.keepaliveIdle === 0 ? 0 : now + settings.keepaliveIdle;
-      connection.host.reschedule(tcb);
+      tcb.context.reschedule(tcb);
     }
   }
-  wakeSenders(connection, now);
+  wakeSenders(connection);
+}
+
+/** The scheduler a connection starts with. */
+export function makeScheduler(connection: ConnectionState): Scheduler {
+  return (connection.schedulerFactory ?? (connection.service === null ? connection.host.mptcp.scheduler : schedulerOf(connection.service)))();
 }

@@ -1,127 +1,26 @@
 /** One subflow: the TCP connection and what Multipath TCP keeps about it. It is the {@link TcpUser} of its TCP. */
 import type { Segment } from '@subflow/wire';
-import type { CloseReason } from '../tcp/state.ts';
-import type { SendRecord } from '../tcp/record.ts';
-import type { Tcb } from '../tcp/tcb.ts';
-import type { TcpUser } from '../tcp/user.ts';
-import { MODE, PHASE } from './connection.ts';
-import type { Connection } from './connection.ts';
-import { lastSubflowGone, closed, remoteFinReached } from './close.ts';
-import { dataAcknowledged, schedule, wakeSenders } from './send.ts';
-import { deliverFromSubflow } from './receive.ts';
-import type { PendingMapping } from './receive.ts';
-import type { ReceivedMapping } from './mapping.ts';
-import { receiveWindow } from './window.ts';
-import { reinjectSubflow } from './reinjection.ts';
+import { closed, lastSubflowGone, remoteFinReached } from './close.ts';
+import { dataAcknowledged } from './data-ack.ts';
 import { handshakeSegment, synTimedOut, tcpEstablished } from './handshake.ts';
+import { shiftedBy } from './keys.ts';
 import { segmentOptions } from './options-in.ts';
 import { writeSegmentOptions } from './options-out.ts';
+import { deliverFromSubflow } from './receive.ts';
+import { reinjectSubflow } from './reinjection.ts';
+import { schedule } from './send.ts';
+import { MODE, PHASE, SubflowState } from './state.ts';
+import { wakeSenders } from './wake.ts';
+import { receiveWindow } from './window.ts';
 import { closeSend } from '../tcp/close.ts';
-import { shiftedBy } from './keys.ts';
+import type { SendRecord } from '../tcp/record.ts';
+import type { CloseReason } from '../tcp/state.ts';
+import type { TcpUser } from '../tcp/user.ts';
 
 /** DSS with 8-byte numbers and checksum, or 8-byte numbers and two NOPs (RFC 8684 §3.3, Figure 9). */
 const DSS_SPACE = 28;
 
-export class Subflow implements TcpUser {
-  readonly id: number;
-  readonly connection: Connection;
-  readonly active: boolean;
-  /** Started with MP_JOIN. */
-  readonly joining: boolean;
-  tcb!: Tcb;
-
-  // Addresses and priority.
-  localId: number;
-  remoteId: number;
-  /** We asked the peer to treat it as backup; the peer asked us. */
-  localBackup: boolean;
-  remoteBackup = false;
-
-  // Handshake of a join (RFC 8684 §3.2).
-  localNonce = 0;
-  remoteNonce = 0;
-  /** Our HMAC of the third ACK or SYN+ACK. */
-  hmac: Uint8Array | null = null;
-  joinAckAt = 0;
-  joinAckTries = 0;
-
-  /** Data may flow. */
-  established = false;
-  wasEstablished = false;
-  closed = false;
-  /** The peer has sent its FIN, or we are about to. */
-  closing = false;
-  /** Timed out at least once since anything was acknowledged. */
-  stale = false;
-  carriedData = false;
-  /** Another version is being tried instead: its end does not concern the connection. */
-  replaced = false;
-  /** Data sent and received on Fast Open SYNs: subflow sequence numbers of mappings do not count it (RFC 8684 appendix B.2). */
-  sendOffset = 0;
-  receiveOffset = 0;
-  /** Bytes of the data stream up to which this subflow has had its copy (redundant scheduling). */
-  copied = 0;
-  /** End of the last bytes sent here to unblock the shared window. */
-  copiedHead = 0;
-  /** Not penalised again before this time. */
-  penalisedUntil = 0;
-
-  // Received mappings.
-  mappings: ReceivedMapping[] | null = null;
-  pendingMapping: PendingMapping | null = null;
-  /** We have fallen back, the peer still maps its data. */
-  peerMaps = false;
-
-  // Signals to send with the next segment.
-  priorityPending = false;
-  failPending = false;
-  failPosition = 0;
-  /** MP_FAIL is out and the peer still sends mappings: repeat it; reset at this time (0: no). */
-  failUntil = 0;
-  infinitePending = false;
-  /** The last ACK had no room for everything: another one follows. */
-  moreToSay = false;
-  fastclose = false;
-  /** MP_TCPRST of the reset to send, -1 for none; and of the one received. */
-  resetReason = -1;
-  resetTransient = false;
-  peerResetReason = -1;
-  peerResetTransient = false;
-
-  // Path removal and silence.
-  condemnedAt = 0;
-  silenceProbes = 0;
-  probedFrom = 0;
-  /** Acknowledgements of data that came without DATA_ACK, in a row. */
-  bareAcks = 0;
-  lastBareAck = 1;
-  /** A DATA_ACK has come on this subflow. */
-  dataAcked = false;
-
-  bytesScheduled = 0;
-  bytesReceived = 0;
-  reinjectedBytes = 0;
-
-  constructor(connection: Connection, id: number, active: boolean, joining: boolean, localId: number, remoteId: number, backup: boolean) {
-    this.connection = connection;
-    this.id = id;
-    this.active = active;
-    this.joining = joining;
-    this.localId = localId;
-    this.remoteId = remoteId;
-    this.localBackup = backup;
-  }
-
-  /** Backup for sending: either side has asked for it (RFC 8684 §3.3.8). */
-  get backup(): boolean {
-    return this.remoteBackup || this.localBackup;
-  }
-
-  requestAck(): void {
-    this.tcb.ackNow = true;
-    this.connection.host.wake(this.tcb);
-  }
-
+export class Subflow extends SubflowState implements TcpUser {
   optionSpace(): number {
     return this.connection.mode === MODE.mptcp ? DSS_SPACE : 0;
   }
@@ -204,7 +103,7 @@ export class Subflow implements TcpUser {
     }
     if (position > 1) this.carriedData = true;
     if (connection.mode === MODE.tcp) dataAcknowledged(connection, position + connection.sendDelta, now);
-    if (connection.subflows.length > 1) wakeSenders(connection, now);
+    if (connection.subflows.length > 1) wakeSenders(connection);
   }
 
   onTimeout(consecutive: number, now: number): void {

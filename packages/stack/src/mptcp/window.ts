@@ -1,13 +1,13 @@
 /** The receive window shared by all subflows (RFC 8684 §3.3.4), its silly-window avoidance and auto-tuning. */
-import type { Connection } from './connection.ts';
-import { PHASE } from './connection.ts';
-import { maySend } from './send.ts';
+import { PHASE } from './state.ts';
+import type { ConnectionState } from './state.ts';
+import { maySend } from './wake.ts';
 
 /** Auto-tuning interval when no RTT is known, microseconds. */
 const DEFAULT_INTERVAL = 100_000;
 
 /** Bytes to advertise now, relative to the next data expected; moves the right edge, never to the left. */
-export function receiveWindow(connection: Connection, segment: number): number {
+export function receiveWindow(connection: ConnectionState, segment: number): number {
   const free = connection.receiveLimit - connection.received.length;
   const edge = connection.dataRcvNxt + Math.max(0, free);
   const offered = connection.dataRcvEdge - connection.dataRcvNxt;
@@ -19,7 +19,7 @@ export function receiveWindow(connection: Connection, segment: number): number {
 }
 
 /** The application has read: grow the buffer if it reads fast, tell the peer if the window opens by much. */
-export function noteConsumed(connection: Connection, count: number, now: number): void {
+export function noteConsumed(connection: ConnectionState, count: number, now: number): void {
   connection.consumed += count;
   tuneReceiveBuffer(connection, now);
   if (connection.receiveEnded || connection.phase === PHASE.closed) return;
@@ -33,7 +33,7 @@ export function noteConsumed(connection: Connection, count: number, now: number)
 }
 
 /** Dynamic right-sizing: the buffer is at least twice what the application read in the last round trip. */
-function tuneReceiveBuffer(connection: Connection, now: number): void {
+function tuneReceiveBuffer(connection: ConnectionState, now: number): void {
   if (connection.tuneAt === 0) {
     connection.tuneAt = now;
     connection.tuneBytes = connection.consumed;

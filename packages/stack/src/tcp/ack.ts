@@ -59,7 +59,7 @@ function control(tcb: Tcb, segment: Segment, advanced: boolean, lost: number, no
   if (lost > 0) enterRecovery(tcb, now);
   if (tcb.deliveryRate !== null) {
     // The controller owns the window, in recovery too.
-    if (delivered > 0) tcb.congestion.onSample!(tcb, tcb.deliveryRate.finish(tcb, delivered, rttSample), now);
+    if (delivered > 0) tcb.congestion.onSample!(tcb, tcb.deliveryRate.finish(delivered, rttSample, tcb.minRtt), now);
     return;
   }
   if (tcb.congestionState === CONGESTION.recovery) {

@@ -4,7 +4,6 @@
  */
 import type { RateSample } from './congestion/types.ts';
 import type { SendRecord } from './record.ts';
-import type { Tcb } from './tcb.ts';
 
 /** State of one connection; null in the control block while nobody measures. */
 export class DeliveryRate {
@@ -18,8 +17,8 @@ export class DeliveryRate {
   readonly sample: RateSample = { delivered: 0, interval: 0, priorDelivered: 0, appLimited: false, acked: 0, rtt: -1, total: 0 };
 
   /** A segment goes out. */
-  sent(tcb: Tcb, record: SendRecord, now: number): void {
-    if (tcb.inFlight === 0) {
+  sent(record: SendRecord, inFlight: number, now: number): void {
+    if (inFlight === 0) {
       this.firstSentAt = now;
       this.deliveredAt = now;
     }
@@ -36,7 +35,7 @@ export class DeliveryRate {
   }
 
   /** Finishes the sample of one ACK. */
-  finish(tcb: Tcb, acked: number, rtt: number): RateSample {
+  finish(acked: number, rtt: number, minRtt: number): RateSample {
     const { sample, newest } = this;
     sample.acked = acked;
     sample.rtt = rtt;
@@ -57,12 +56,12 @@ export class DeliveryRate {
     this.firstSentAt = newest.sentAt;
     sample.interval = Math.max(sendTime, ackTime);
     // Shorter than the path's minimum RTT cannot be: compressed ACKs (§3.3).
-    if (sample.interval >= tcb.minRtt && sample.interval > 0) sample.delivered = this.delivered - rate.delivered;
+    if (sample.interval >= minRtt && sample.interval > 0) sample.delivered = this.delivered - rate.delivered;
     return sample;
   }
 
   /** The application has nothing more to send although the window would take it. */
-  limitedByApplication(tcb: Tcb): void {
-    this.appLimitedUntil = Math.max(1, this.delivered + tcb.inFlight);
+  limitedByApplication(inFlight: number): void {
+    this.appLimitedUntil = Math.max(1, this.delivered + inFlight);
   }
 }

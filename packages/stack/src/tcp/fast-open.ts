@@ -1,15 +1,10 @@
 /** TCP Fast Open (RFC 7413): cookies, and data on SYN segments. */
 import { OPTION } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import { tupleHash } from './isn.ts';
-import type { HostSecret } from './isn.ts';
-import { RECORD } from './record.ts';
-import type { Tcb } from './tcb.ts';
+import type { HostSecret } from './keyed-hash.ts';
 
 /** Six bytes: beside MP_CAPABLE, timestamps and the rest a SYN+ACK has room for no more (RFC 8684 appendix B.1). */
 const COOKIE_LENGTH = 6;
-const SALT_HIGH = 0x46617374;
-const SALT_LOW = 0x4f70656e;
 
 /** What a connection does about Fast Open. `cookie` empty asks for one. */
 export interface FastOpen {
@@ -22,8 +17,9 @@ export interface FastOpen {
 export function makeFastOpenCookie(secret: HostSecret, local: Uint8Array, remote: Uint8Array): Uint8Array {
   const cookie = new Uint8Array(8);
   const view = new DataView(cookie.buffer);
-  view.setInt32(0, tupleHash(secret, local, 0, remote, 0, SALT_HIGH));
-  view.setInt32(4, tupleHash(secret, local, 0, remote, 0, SALT_LOW));
+  const [high, low] = secret.words('fast-open', { local, localPort: 0, remote, remotePort: 0 });
+  view.setInt32(0, high);
+  view.setInt32(4, low);
   return cookie.subarray(0, COOKIE_LENGTH);
 }
 
@@ -47,14 +43,4 @@ export function writeFastOpen(cookie: Uint8Array, view: DataView, at: number, ro
   view.setUint8(at + padding + 1, length);
   for (let i = 0; i < cookie.length; i++) view.setUint8(at + padding + 2 + i, cookie[i]!);
   return length + padding;
-}
-
-/** Takes the data of a SYN out of the send queue: what is not acknowledged goes out again as ordinary data. */
-export function dropSynData(tcb: Tcb, acked: number): void {
-  if (tcb.head !== null && tcb.head.state === RECORD.inFlight) tcb.inFlight = 0;
-  tcb.head = tcb.tail = tcb.firstUnsent = null;
-  tcb.lostBytes = tcb.sackedBytes = 0;
-  tcb.sndUna = Math.min(tcb.sndUna, acked);
-  tcb.sndNxt = acked;
-  tcb.sndEnd = acked;
 }

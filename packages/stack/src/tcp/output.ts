@@ -1,19 +1,19 @@
 /** Choosing and writing the next segment of a connection (RFC 9293 §3.8.6.2.1, §3.10.8). */
 import { addOdd, FLAG, finish, fold, pseudoHeader4, sum, writeTcp, writeTimestamps } from '@subflow/wire';
-import { RECORD, SendRecord, splitRecord } from './record.ts';
 import { writeFastOpen } from './fast-open.ts';
-import { sackBlocks, sackScratch } from './reassembly.ts';
 import { tailRecord } from './rack.ts';
+import { RECORD, SendRecord, splitRecord } from './record.ts';
 import { limitedTransmit } from './recovery.ts';
+import { backedOffRto } from './rtt.ts';
+import { sackBlocks, sackScratch } from './sack-blocks.ts';
 import { toSeq } from './sequence.ts';
 import { CONGESTION, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { timestampValue } from './timestamps.ts';
 import { armPersist, armRetransmission } from './timers.ts';
+import { timestampValue } from './timestamps.ts';
 import type { TransmitSlot } from './transmit-slot.ts';
 import { SEGMENT_KIND } from './user.ts';
 import { advertiseWindow } from './window.ts';
-import { backedOffRto } from './rtt.ts';
 
 const MAX_IP_PACKET = 65535;
 const MAX_OPTIONS = 40;
@@ -66,7 +66,7 @@ export function pollSegment(tcb: Tcb, slot: TransmitSlot, now: number): boolean 
   if (tcb.tlpPending && sendProbe(tcb, slot, now)) return true;
   tcb.user.prepare(now);
   if (tcb.firstUnsent !== null && sendNew(tcb, slot, now)) return true;
-  if (tcb.deliveryRate !== null && tcb.firstUnsent === null && tcb.inFlight + tcb.mss <= tcb.cwnd) tcb.deliveryRate.limitedByApplication(tcb);
+  if (tcb.deliveryRate !== null && tcb.firstUnsent === null && tcb.inFlight + tcb.mss <= tcb.cwnd) tcb.deliveryRate.limitedByApplication(tcb.inFlight);
   if (tcb.finQueued && tcb.firstUnsent === null && !tcb.finSent && tcb.sndUna <= tcb.sndEnd) return sendFin(tcb, slot, now);
   if (tcb.probePending) {
     tcb.probePending = false;
@@ -180,7 +180,7 @@ function resend(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: number): 
   record.state = RECORD.inFlight;
   record.retransmitted = true;
   record.sentAt = now;
-  tcb.deliveryRate?.sent(tcb, record, now);
+  tcb.deliveryRate?.sent(record, tcb.inFlight, now);
   pace(tcb, length, now);
   tcb.inFlight += length;
   tcb.retransmissions++;
@@ -219,7 +219,7 @@ function transmitNew(tcb: Tcb, slot: TransmitSlot, record: SendRecord, now: numb
   record.sentAt = now;
   tcb.firstUnsent = record.next;
   tcb.sndNxt = record.end;
-  tcb.deliveryRate?.sent(tcb, record, now);
+  tcb.deliveryRate?.sent(record, tcb.inFlight, now);
   pace(tcb, length, now);
   tcb.inFlight += length;
   tcb.bytesSent += length;

@@ -1,6 +1,6 @@
 /** Segment sizes: MSS (RFC 9293 §3.7.1, RFC 6691), path MTU from ICMP (RFC 1191, RFC 8201) and black holes (RFC 4821 §7.7). */
-import { RECORD } from './record.ts';
 import { markLost } from './rack.ts';
+import { RECORD } from './record.ts';
 import type { Tcb } from './tcb.ts';
 
 const TCP_HEADER = 20;

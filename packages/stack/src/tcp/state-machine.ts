@@ -2,17 +2,18 @@
 import type { Segment } from '@subflow/wire';
 import { FLAG } from '@subflow/wire';
 import { ACK, processAck } from './ack.ts';
-import { abort, enterTimeWait, remove } from './close.ts';
 import { challengeAck } from './challenge-ack.ts';
-import { dropSynData, fastOpenCookie } from './fast-open.ts';
+import { abort, enterTimeWait, remove } from './close.ts';
+import { fastOpenCookie } from './fast-open.ts';
 import { DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6, updateMss } from './path-mtu.ts';
 import { receivePayload } from './receive.ts';
+import { RECORD } from './record.ts';
 import { sampleRtt } from './rtt.ts';
 import { toPosition } from './sequence.ts';
 import { CLOSE_REASON, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { pawsRejects, rememberTimestamp } from './timestamps.ts';
 import { armRetransmission } from './timers.ts';
+import { pawsRejects, rememberTimestamp } from './timestamps.ts';
 import { windowShift } from './window.ts';
 
 /** Starts an active open (RFC 9293 §3.10.1). */
@@ -270,6 +271,16 @@ function answerFastOpen(tcb: Tcb, segment: Segment, acked: number): number {
   if (fastOpen.sent > 0) dropSynData(tcb, acked);
   tcb.fastOpen = null;
   return accepted;
+}
+
+/** Takes the data of a SYN out of the send queue: what is not acknowledged goes out again as ordinary data. */
+function dropSynData(tcb: Tcb, acked: number): void {
+  if (tcb.head !== null && tcb.head.state === RECORD.inFlight) tcb.inFlight = 0;
+  tcb.head = tcb.tail = tcb.firstUnsent = null;
+  tcb.lostBytes = tcb.sackedBytes = 0;
+  tcb.sndUna = Math.min(tcb.sndUna, acked);
+  tcb.sndNxt = acked;
+  tcb.sndEnd = acked;
 }
 
 /** Learns sequence numbers and options from the peer's SYN. */

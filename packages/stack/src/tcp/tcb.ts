@@ -1,12 +1,29 @@
 /** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
+import type { Ends } from '../ends.ts';
+import type { Interface } from '../interface.ts';
+import type { TcpConfig } from './config.ts';
 import type { CongestionControl } from './congestion/types.ts';
 import { DeliveryRate } from './delivery-rate.ts';
 import type { FastOpen } from './fast-open.ts';
-import type { SendRecord } from './record.ts';
 import type { OutOfOrderRun } from './reassembly.ts';
+import type { SendRecord } from './record.ts';
 import { CONGESTION, STATE } from './state.ts';
-import type { TcpContext, TcpUser } from './user.ts';
-import type { Interface } from '../host/interface.ts';
+import type { TcpUser } from './user.ts';
+
+/** What a connection needs from the host around it. */
+export interface TcpContext {
+  readonly tcp: TcpConfig;
+  wake(tcb: Tcb): void;
+  /** The connection's deadlines changed. */
+  reschedule(tcb: Tcb): void;
+  count(reason: string): void;
+  /** Grants or refuses one challenge ACK (RFC 5961 §7). */
+  challengeAck(now: number): boolean;
+  /** A Fast Open cookie to remember for the peer; null: the one used was not accepted. */
+  fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void;
+  removed(tcb: Tcb): void;
+  congestionEvent(tcb: Tcb, kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn', now: number): void;
+}
 
 /** No limit yet known. */
 export const INFINITE_SSTHRESH = 0x7fffffff;
@@ -176,27 +193,23 @@ export class Tcb {
   segmentsReceived = 0;
   retransmissions = 0;
 
-  constructor(
-    context: TcpContext,
-    user: TcpUser,
-    iface: Interface,
-    local: Uint8Array,
-    localPort: number,
-    remote: Uint8Array,
-    remotePort: number,
-    iss: number,
-    congestion: CongestionControl,
-  ) {
+  /** Data was handed down and has not left yet. */
+  get hasUnsent(): boolean {
+    return this.firstUnsent !== null;
+  }
+
+  constructor(context: TcpContext, user: TcpUser, origin: { interface: Interface; ends: Ends; iss: number }, congestion: CongestionControl) {
+    const { ends } = origin;
     this.context = context;
     this.user = user;
-    this.interface = iface;
-    this.ipVersion = local.length === 4 ? 4 : 6;
-    this.local = local;
-    this.localPort = localPort;
-    this.remote = remote;
-    this.remotePort = remotePort;
-    this.iss = iss;
-    this.pathMtu = iface.mtu;
+    this.interface = origin.interface;
+    this.ipVersion = ends.local.length === 4 ? 4 : 6;
+    this.local = ends.local;
+    this.localPort = ends.localPort;
+    this.remote = ends.remote;
+    this.remotePort = ends.remotePort;
+    this.iss = origin.iss;
+    this.pathMtu = origin.interface.mtu;
     this.rto = context.tcp.initialRto;
     this.keepaliveIdle = context.tcp.keepaliveIdle;
     this.congestion = congestion;

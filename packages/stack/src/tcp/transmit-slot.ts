@@ -1,5 +1,5 @@
 /** What `pollTransmit` fills: one packet, headers written out, payload as references. Reused from packet to packet. */
-import type { Interface } from '../host/interface.ts';
+import type { Interface } from '../interface.ts';
 
 const HEADER_ROOM = 256;
 

@@ -1,8 +1,7 @@
 /** The narrow interface through which an upper layer (Multipath TCP) extends one TCP connection. */
 import type { Segment } from '@subflow/wire';
-import type { CloseReason } from './state.ts';
 import type { SendRecord } from './record.ts';
-import type { Tcb } from './tcb.ts';
+import type { CloseReason } from './state.ts';
 
 /** Kinds of segments that ask for options. */
 export const SEGMENT_KIND = { syn: 0, synAck: 1, ack: 2, data: 3, fin: 4, reset: 5 } as const;
@@ -37,19 +36,4 @@ export interface TcpUser {
   onTimeout(consecutive: number, now: number): void;
   onFin(now: number): void;
   onClosed(reason: CloseReason, now: number): void;
-}
-
-/** What a connection needs from the host around it. */
-export interface TcpContext {
-  readonly tcp: import('./config.ts').TcpConfig;
-  wake(tcb: Tcb): void;
-  /** The connection's deadlines changed. */
-  reschedule(tcb: Tcb): void;
-  count(reason: string): void;
-  /** Grants or refuses one challenge ACK (RFC 5961 §7). */
-  challengeAck(now: number): boolean;
-  /** A Fast Open cookie to remember for the peer; null: the one used was not accepted. */
-  fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void;
-  removed(tcb: Tcb): void;
-  congestionEvent(tcb: Tcb, kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn', now: number): void;
 }

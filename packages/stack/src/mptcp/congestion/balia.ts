@@ -1,7 +1,7 @@
 /** BALIA, balanced linked adaptation (Peng, Walid, Hwang and Low, IEEE/ACM ToN 2016; draft-walid-mptcp-congestion-control-04). */
-import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 import { Growth } from './group.ts';
 import type { CoupledGroup } from './group.ts';
+import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 
 export class Balia implements CongestionControl {
   readonly name = 'balia';

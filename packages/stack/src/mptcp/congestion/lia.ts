@@ -1,7 +1,7 @@
 /** The Linked Increases Algorithm (RFC 6356): subflows of one connection together take no more than one TCP on their best path. */
-import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 import { Growth, halved } from './group.ts';
 import type { CoupledGroup } from './group.ts';
+import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 
 export class Lia implements CongestionControl {
   readonly name = 'lia';

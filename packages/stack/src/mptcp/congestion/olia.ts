@@ -1,7 +1,7 @@
 /** OLIA, opportunistic linked increases (Khalili, Gast, Popovic and Le Boudec, CoNEXT 2012): Pareto-optimal and still responsive. */
-import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 import { Growth, halved } from './group.ts';
 import type { CoupledGroup } from './group.ts';
+import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 
 export class Olia implements CongestionControl {
   readonly name = 'olia';

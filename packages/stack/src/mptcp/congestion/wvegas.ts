@@ -2,9 +2,9 @@
  * Weighted Vegas (Cao, Xu and Fu, "Delay-based congestion control for multipath TCP", ICNP 2012): each subflow keeps its
  * share of a total number of queued segments, so that traffic moves to the paths with the shorter queues.
  */
-import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 import { halved } from './group.ts';
 import type { CoupledGroup } from './group.ts';
+import type { CongestionControl, CongestionView } from '../../tcp/congestion/types.ts';
 
 /** Segments that may wait in queues, over all subflows; when slow start ends (the paper's total alpha and gamma). */
 const TOTAL_ALPHA = 10;

@@ -3,12 +3,9 @@
  * and what its users ask for most: a subflow that was lost is established again once the path works.
  */
 import { sameAddress } from '@subflow/wire';
-import type { Connection } from '../connection.ts';
-import type { Subflow } from '../subflow.ts';
-import type { RemoteAddress } from '../address.ts';
-import type { CloseReason } from '../../tcp/state.ts';
 import { Rejoin } from './rejoin.ts';
-import type { Endpoint, PathManager, PathManagerFactory } from './types.ts';
+import type { Endpoint, ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory, RemoteAddress } from './types.ts';
+import type { CloseReason } from '../../tcp/state.ts';
 
 class DefaultPathManager implements PathManager {
   readonly name = 'default';
@@ -16,7 +13,7 @@ class DefaultPathManager implements PathManager {
   /** Pairs of local id and remote id tried so far: an endpoint is used once for each. */
   private readonly tried = new Set<string>();
 
-  onEstablished(connection: Connection, now: number): void {
+  onEstablished(connection: ManagedConnection, now: number): void {
     // The connection began where it should not stay: the peer hears that this path is a backup (MP_PRIO, RFC 8684 §3.3.8).
     const [first] = connection.subflows;
     if (first !== undefined && !first.joining && !first.localBackup && connection.host.isBackup(first.tcb.local)) connection.setBackup(first, true, now);
@@ -25,7 +22,7 @@ class DefaultPathManager implements PathManager {
     for (const remote of connection.remoteAddresses ?? []) this.onAnnounced(connection, remote, now);
   }
 
-  onAnnounced(connection: Connection, remote: RemoteAddress, now: number): void {
+  onAnnounced(connection: ManagedConnection, remote: RemoteAddress, now: number): void {
     const { host } = connection;
     // Too early for a join: `onEstablished` comes back to it.
     if (!connection.confirmed) return;
@@ -33,7 +30,7 @@ class DefaultPathManager implements PathManager {
     const family = host.endpoints.filter((endpoint) => endpoint.address.length === remote.address.length);
     const mesh = family.filter((endpoint) => endpoint.fullmesh);
     if (mesh.length > 0) {
-      for (const endpoint of mesh) this.open(connection, endpoint, remote.address, port, remote.id, now);
+      for (const endpoint of mesh) this.open(connection, endpoint, { id: remote.id, address: remote.address, port }, now);
       return;
     }
     const laminar = family.filter((endpoint) => endpoint.laminar);
@@ -42,43 +39,47 @@ class DefaultPathManager implements PathManager {
     const free = candidates.find((endpoint) => !connection.subflows.some((subflow) => sameAddress(subflow.tcb.local, endpoint.address)));
     const local = free ?? candidates[0];
     if (local !== undefined) {
-      connection.join(local.address, local.id, remote.address, port, remote.id, local.backup, now, local.device);
+      connection.join(
+        { local: local.address, localId: local.id, remote: remote.address, remotePort: port, remoteId: remote.id, backup: local.backup, device: local.device },
+        now,
+      );
       return;
     }
     const source = host.sourceFor(remote.address);
-    if (source !== null) connection.join(source, connection.localIdOf(source), remote.address, port, remote.id, false, now);
+    if (source === null) return;
+    connection.join({ local: source, localId: connection.localIdOf(source), remote: remote.address, remotePort: port, remoteId: remote.id }, now);
   }
 
-  onRemoved(_connection: Connection, addressId: number): void {
+  onRemoved(_connection: ManagedConnection, addressId: number): void {
     this.rejoin.forgetRemote(addressId);
     this.forgetTried(`:${addressId}`);
   }
 
-  onSubflowEstablished(_connection: Connection, subflow: Subflow): void {
+  onSubflowEstablished(_connection: ManagedConnection, subflow: ManagedSubflow): void {
     this.rejoin.established(subflow);
   }
 
-  onSubflowClosed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): void {
+  onSubflowClosed(connection: ManagedConnection, subflow: ManagedSubflow, reason: CloseReason, transient: boolean, now: number): void {
     this.rejoin.closed(connection, subflow, reason, transient, now);
   }
 
-  onEndpointAdded(connection: Connection, endpoint: Endpoint, now: number): void {
+  onEndpointAdded(connection: ManagedConnection, endpoint: Endpoint, now: number): void {
     if (!connection.confirmed) return;
     if (endpoint.signal) connection.announce(endpoint.id, endpoint.address, endpoint.port, now);
     this.openFrom(connection, endpoint, now);
   }
 
-  onEndpointRemoved(_connection: Connection, endpoint: Endpoint | null): void {
+  onEndpointRemoved(_connection: ManagedConnection, endpoint: Endpoint | null): void {
     if (endpoint === null) return;
     this.rejoin.forgetLocal(endpoint.address);
     for (const pair of this.tried) if (pair.startsWith(`${endpoint.id}:`)) this.tried.delete(pair);
   }
 
-  onEndpointChanged(connection: Connection, endpoint: Endpoint, now: number): void {
+  onEndpointChanged(connection: ManagedConnection, endpoint: Endpoint, now: number): void {
     if (endpoint.fullmesh) this.openFrom(connection, endpoint, now);
   }
 
-  onLimitsChanged(connection: Connection, now: number): void {
+  onLimitsChanged(connection: ManagedConnection, now: number): void {
     if (!connection.confirmed) return;
     for (const endpoint of connection.host.endpoints) this.openFrom(connection, endpoint, now);
   }
@@ -87,30 +88,32 @@ class DefaultPathManager implements PathManager {
     return this.rejoin.deadline();
   }
 
-  onTimer(connection: Connection, now: number): void {
+  onTimer(connection: ManagedConnection, now: number): void {
     this.rejoin.fire(connection, now);
   }
 
   /** Subflows from an endpoint to the peer's initial address, with `fullmesh` to every address it has announced too. */
-  private openFrom(connection: Connection, endpoint: Endpoint, now: number): void {
+  private openFrom(connection: ManagedConnection, endpoint: Endpoint, now: number): void {
     if (!endpoint.subflow && !endpoint.fullmesh) return;
     // Only who opened the connection knows that the peer is reachable where it answered; the kernel's rule as well.
-    if (connection.active) this.open(connection, endpoint, connection.remoteAddress, connection.remotePort, 0, now);
+    if (connection.active) this.open(connection, endpoint, { id: 0, address: connection.remoteAddress, port: connection.remotePort }, now);
     if (!endpoint.fullmesh) return;
-    for (const remote of connection.remoteAddresses ?? [])
-      this.open(connection, endpoint, remote.address, remote.port ?? connection.remotePort, remote.id, now);
+    for (const remote of connection.remoteAddresses ?? []) this.open(connection, endpoint, { ...remote, port: remote.port ?? connection.remotePort }, now);
   }
 
-  private open(connection: Connection, endpoint: Endpoint, remote: Uint8Array, port: number, remoteId: number, now: number): void {
+  private open(connection: ManagedConnection, endpoint: Endpoint, remote: { id: number; address: Uint8Array; port: number }, now: number): void {
+    const remoteId = remote.id;
     const pair = `${endpoint.id}:${remoteId}`;
-    if (this.tried.has(pair) || endpoint.address.length !== remote.length) return;
+    if (this.tried.has(pair) || endpoint.address.length !== remote.address.length) return;
     // Flag C: not to the initial address (RFC 8684 §3.1).
     if (remoteId === 0 && connection.peerDeniesJoin) return;
     // The initial subflow already joins these two addresses.
     const initial = connection.initialLocal !== null && sameAddress(endpoint.address, connection.initialLocal);
     if (initial && remoteId === 0) return;
     const localId = initial ? 0 : endpoint.id;
-    if (connection.join(endpoint.address, localId, remote, port, remoteId, endpoint.backup, now, endpoint.device) !== null) this.tried.add(pair);
+    const { address, backup, device } = endpoint;
+    if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId, backup, device }, now) !== null)
+      this.tried.add(pair);
   }
 
   private forgetTried(suffix: string): void {

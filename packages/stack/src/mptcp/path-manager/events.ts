@@ -1,16 +1,13 @@
 /**
  * The path manager as a stream of events, for programs that decide themselves (as mptcpd does over netlink). Names and
- * fields are those of the kernel's MPTCP_EVENT_*; the commands are methods of {@link Connection}.
+ * fields are those of the kernel's MPTCP_EVENT_*; the commands are methods of {@link ManagedConnection}.
  */
 import { formatAddress } from '@subflow/wire';
-import type { Connection } from '../connection.ts';
-import type { RemoteAddress } from '../address.ts';
-import type { Subflow } from '../subflow.ts';
+import type { ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory, RemoteAddress } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
-import type { PathManager, PathManagerFactory } from './types.ts';
 
 interface SubflowFields {
-  subflow: Subflow;
+  subflow: ManagedSubflow;
   localId: number;
   remoteId: number;
   local: string;
@@ -20,7 +17,7 @@ interface SubflowFields {
   backup: boolean;
 }
 
-export type PathManagerEvent = { token: number; connection: Connection; time: number } & (
+export type PathManagerEvent = { token: number; connection: ManagedConnection; time: number } & (
   | { type: 'created'; serverSide: boolean }
   | { type: 'established'; serverSide: boolean }
   | { type: 'closed' }
@@ -34,7 +31,7 @@ export type PathManagerEvent = { token: number; connection: Connection; time: nu
 /** Hands every event to `listener`, which may issue commands at once. */
 export function eventPathManager(listener: (event: PathManagerEvent) => void): PathManagerFactory {
   return (): PathManager => {
-    const base = (connection: Connection, now: number): { token: number; connection: Connection; time: number } => ({
+    const base = (connection: ManagedConnection, now: number): { token: number; connection: ManagedConnection; time: number } => ({
       token: (connection.local?.token ?? 0) >>> 0,
       connection,
       time: now,
@@ -55,7 +52,7 @@ export function eventPathManager(listener: (event: PathManagerEvent) => void): P
   };
 }
 
-function fields(subflow: Subflow): SubflowFields {
+function fields(subflow: ManagedSubflow): SubflowFields {
   const { tcb } = subflow;
   return {
     subflow,

@@ -3,18 +3,16 @@
  * all addresses are announced, whether there are endpoints for them or not.
  */
 import { sameAddress } from '@subflow/wire';
-import type { Connection } from '../connection.ts';
-import type { Subflow } from '../subflow.ts';
-import type { CloseReason } from '../../tcp/state.ts';
 import { Rejoin } from './rejoin.ts';
-import type { PathManager, PathManagerFactory } from './types.ts';
+import type { ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory } from './types.ts';
+import type { CloseReason } from '../../tcp/state.ts';
 
 class FullMesh implements PathManager {
   readonly name = 'fullmesh';
   private readonly rejoin = new Rejoin();
   private readonly tried = new Set<string>();
 
-  onEstablished(connection: Connection, now: number): void {
+  onEstablished(connection: ManagedConnection, now: number): void {
     for (const address of ownAddresses(connection)) {
       if (connection.initialLocal !== null && sameAddress(address, connection.initialLocal)) continue;
       connection.announce(connection.host.addressIdOf(address), address, null, now);
@@ -22,24 +20,24 @@ class FullMesh implements PathManager {
     this.mesh(connection, now);
   }
 
-  onAnnounced(connection: Connection, _address: unknown, now: number): void {
+  onAnnounced(connection: ManagedConnection, _address: unknown, now: number): void {
     this.mesh(connection, now);
   }
 
-  onRemoved(_connection: Connection, addressId: number): void {
+  onRemoved(_connection: ManagedConnection, addressId: number): void {
     this.rejoin.forgetRemote(addressId);
     for (const pair of this.tried) if (pair.endsWith(`:${addressId}`)) this.tried.delete(pair);
   }
 
-  onSubflowEstablished(_connection: Connection, subflow: Subflow): void {
+  onSubflowEstablished(_connection: ManagedConnection, subflow: ManagedSubflow): void {
     this.rejoin.established(subflow);
   }
 
-  onSubflowClosed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): void {
+  onSubflowClosed(connection: ManagedConnection, subflow: ManagedSubflow, reason: CloseReason, transient: boolean, now: number): void {
     this.rejoin.closed(connection, subflow, reason, transient, now);
   }
 
-  onLimitsChanged(connection: Connection, now: number): void {
+  onLimitsChanged(connection: ManagedConnection, now: number): void {
     this.mesh(connection, now);
   }
 
@@ -47,12 +45,12 @@ class FullMesh implements PathManager {
     return this.rejoin.deadline();
   }
 
-  onTimer(connection: Connection, now: number): void {
+  onTimer(connection: ManagedConnection, now: number): void {
     this.rejoin.fire(connection, now);
   }
 
   /** Only the side that opened the connection opens subflows: both would open each pair twice (RFC 8684 §3.9). */
-  private mesh(connection: Connection, now: number): void {
+  private mesh(connection: ManagedConnection, now: number): void {
     if (!connection.active || !connection.confirmed) return;
     const remotes = [
       ...(connection.peerDeniesJoin ? [] : [{ id: 0, address: connection.remoteAddress, port: connection.remotePort }]),
@@ -66,13 +64,14 @@ class FullMesh implements PathManager {
         const localId = initial ? 0 : connection.host.addressIdOf(address);
         const pair = `${localId}:${remote.id}`;
         if (this.tried.has(pair)) continue;
-        if (connection.join(address, localId, remote.address, remote.port, remote.id, false, now) !== null) this.tried.add(pair);
+        if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId: remote.id }, now) !== null)
+          this.tried.add(pair);
       }
     }
   }
 }
 
-function ownAddresses(connection: Connection): Uint8Array[] {
+function ownAddresses(connection: ManagedConnection): Uint8Array[] {
   return connection.host.interfaces.filter((one) => one.up).flatMap((one) => one.addresses.map((own) => own.address));
 }
 

@@ -2,11 +2,9 @@
  * ndiffports (multipath-tcp.org's kernel): several subflows between the same two addresses from different ports, so that
  * equal-cost routing in a datacenter spreads them over different paths (Raiciu et al., SIGCOMM 2011).
  */
-import type { Connection } from '../connection.ts';
-import type { Subflow } from '../subflow.ts';
-import type { CloseReason } from '../../tcp/state.ts';
 import { Rejoin } from './rejoin.ts';
-import type { PathManager, PathManagerFactory } from './types.ts';
+import type { ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory } from './types.ts';
+import type { CloseReason } from '../../tcp/state.ts';
 
 class NDiffPorts implements PathManager {
   readonly name = 'ndiffports';
@@ -17,17 +15,18 @@ class NDiffPorts implements PathManager {
     this.count = count;
   }
 
-  onEstablished(connection: Connection, now: number): void {
+  onEstablished(connection: ManagedConnection, now: number): void {
     const first = connection.subflows[0];
     if (!connection.active || first === undefined || connection.peerDeniesJoin) return;
-    for (let i = 1; i < this.count; i++) connection.join(first.tcb.local, 0, connection.remoteAddress, connection.remotePort, 0, false, now);
+    const request = { local: first.tcb.local, localId: 0, remote: connection.remoteAddress, remotePort: connection.remotePort, remoteId: 0 };
+    for (let i = 1; i < this.count; i++) connection.join(request, now);
   }
 
-  onSubflowEstablished(_connection: Connection, subflow: Subflow): void {
+  onSubflowEstablished(_connection: ManagedConnection, subflow: ManagedSubflow): void {
     this.rejoin.established(subflow);
   }
 
-  onSubflowClosed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): void {
+  onSubflowClosed(connection: ManagedConnection, subflow: ManagedSubflow, reason: CloseReason, transient: boolean, now: number): void {
     this.rejoin.closed(connection, subflow, reason, transient, now);
   }
 
@@ -35,7 +34,7 @@ class NDiffPorts implements PathManager {
     return this.rejoin.deadline();
   }
 
-  onTimer(connection: Connection, now: number): void {
+  onTimer(connection: ManagedConnection, now: number): void {
     this.rejoin.fire(connection, now);
   }
 }

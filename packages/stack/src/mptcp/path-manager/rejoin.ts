@@ -1,19 +1,12 @@
 /** Subflows that were lost and shall be there again: attempts at growing intervals until the path works or the peer refuses for good. */
 import { sameAddress } from '@subflow/wire';
-import type { Connection } from '../connection.ts';
-import type { Subflow } from '../subflow.ts';
+import type { JoinRequest, ManagedConnection, ManagedSubflow } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
 
 /** A pair of addresses that had a subflow and shall have one again. */
-interface LostPath {
-  local: Uint8Array;
-  localId: number;
-  remote: Uint8Array;
-  remotePort: number;
-  remoteId: number;
-  backup: boolean;
+interface LostPath extends JoinRequest {
   /** The attempt in progress, null while waiting for the next. */
-  attempt: Subflow | null;
+  attempt: ManagedSubflow | null;
   interval: number;
   nextAt: number;
 }
@@ -21,12 +14,12 @@ interface LostPath {
 export class Rejoin {
   private lost: LostPath[] = [];
 
-  established(subflow: Subflow): void {
+  established(subflow: ManagedSubflow): void {
     if (this.lost.length > 0) this.lost = this.lost.filter((path) => path.attempt !== subflow);
   }
 
   /** A subflow ended. Returns whether it will be tried again. */
-  closed(connection: Connection, subflow: Subflow, reason: CloseReason, transient: boolean, now: number): boolean {
+  closed(connection: ManagedConnection, subflow: ManagedSubflow, reason: CloseReason, transient: boolean, now: number): boolean {
     const { rejoinInterval, rejoinMaxInterval } = connection.host.mptcp;
     const waiting = this.lost.find((path) => path.attempt === subflow);
     if (waiting !== undefined) {
@@ -70,7 +63,7 @@ export class Rejoin {
     return at;
   }
 
-  fire(connection: Connection, now: number): void {
+  fire(connection: ManagedConnection, now: number): void {
     for (const path of this.lost) {
       if (path.nextAt === 0 || path.nextAt > now) continue;
       if (path.attempt !== null) {
@@ -79,7 +72,7 @@ export class Rejoin {
         path.attempt = null;
         connection.dropSubflow(stuck, now);
       }
-      path.attempt = connection.join(path.local, path.localId, path.remote, path.remotePort, path.remoteId, path.backup, now);
+      path.attempt = connection.join(path, now);
       path.nextAt = now + path.interval;
       path.interval = Math.min(path.interval * 2, connection.host.mptcp.rejoinMaxInterval);
     }

@@ -2,9 +2,8 @@
  * BLEST, blocking estimation (Ferlin, Alay, Mehani and Boreli, IFIP Networking 2016): the slower subflow is used only
  * when that will not block the faster one by filling the shared window before its data arrives.
  */
-import type { Subflow } from '../subflow.ts';
 import { fastest, fastestWithRoom, preferred } from './types.ts';
-import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
+import type { RoomOf, ScheduledSubflow, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 /** Bounds of lambda, and its step per round trip, as in the authors' kernel module (there scaled by 10). */
 const LAMBDA_START = 1.2;
@@ -18,7 +17,7 @@ class Blest implements Scheduler {
   private adjustedAt = 0;
   private blocked = false;
 
-  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+  select(subflows: readonly ScheduledSubflow[], request: SchedulingRequest, roomOf: RoomOf): ScheduledSubflow | null {
     const usable = preferred(subflows, request.avoid);
     const best = fastest(usable);
     const chosen = fastestWithRoom(usable, roomOf);
@@ -28,7 +27,7 @@ class Blest implements Scheduler {
   }
 
   /** Bytes the fast subflow sends while one round trip of the slow one passes, its window growing by a segment each time. */
-  private wouldBlock(fast: Subflow, slow: Subflow, request: SchedulingRequest): boolean {
+  private wouldBlock(fast: ScheduledSubflow, slow: ScheduledSubflow, request: SchedulingRequest): boolean {
     const rounds = slow.tcb.srtt / fast.tcb.srtt;
     const { cwnd, mss } = fast.tcb;
     const bytes = (cwnd + (mss * (rounds - 1)) / 2) * rounds;
@@ -38,7 +37,7 @@ class Blest implements Scheduler {
     return blocks;
   }
 
-  private adapt(fast: Subflow, request: SchedulingRequest): void {
+  private adapt(fast: ScheduledSubflow, request: SchedulingRequest): void {
     if (request.now - this.adjustedAt < fast.tcb.srtt) return;
     this.lambda = Math.min(LAMBDA_MAX, Math.max(LAMBDA_MIN, this.lambda + (this.blocked ? LAMBDA_STEP : -LAMBDA_STEP)));
     this.blocked = false;

@@ -2,9 +2,8 @@
  * ECF, earliest completion first (Lim, Nahum, Towsley and Gibbens, CoNEXT 2017): when the fastest subflow is full,
  * waits for it if it would finish the waiting data sooner than the slower one could.
  */
-import type { Subflow } from '../subflow.ts';
 import { fastest, fastestWithRoom, preferred } from './types.ts';
-import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
+import type { RoomOf, ScheduledSubflow, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 /** Hysteresis: having decided to wait, wait a little longer than the first comparison asked for (the paper's beta). */
 const BETA = 0.25;
@@ -13,7 +12,7 @@ class Ecf implements Scheduler {
   readonly name = 'ecf';
   private waiting = false;
 
-  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+  select(subflows: readonly ScheduledSubflow[], request: SchedulingRequest, roomOf: RoomOf): ScheduledSubflow | null {
     const usable = preferred(subflows, request.avoid);
     const best = fastest(usable);
     const chosen = fastestWithRoom(usable, roomOf);

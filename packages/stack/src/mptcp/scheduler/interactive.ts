@@ -4,12 +4,9 @@
  * next best one at once. While any path has lost something lately, small messages go out on every path: the copy costs
  * little, a retransmission timeout costs several round trips.
  */
-import type { Connection } from '../connection.ts';
-import type { Subflow } from '../subflow.ts';
-import { reinjectSubflow } from '../reinjection.ts';
 import { isFading } from './handover.ts';
 import { preferred } from './types.ts';
-import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
+import type { RoomOf, ScheduledConnection, ScheduledSubflow, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 /** "Small": what fits into an initial window. More than that is bulk, for which a copy would only cost capacity. */
 const SMALL = 14_600;
@@ -26,16 +23,16 @@ class Interactive implements Scheduler {
   /** Losses of all subflows together when last looked at. */
   private losses = 0;
 
-  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+  select(subflows: readonly ScheduledSubflow[], request: SchedulingRequest, roomOf: RoomOf): ScheduledSubflow | null {
     this.watch(subflows, request);
-    let best: Subflow | null = null;
+    let best: ScheduledSubflow | null = null;
     let bestArrival = Number.POSITIVE_INFINITY;
     let bestWaits = false;
     for (const subflow of preferred(subflows, request.avoid)) {
       const room = roomOf(subflow);
       // A path in doubt is not waited for.
       if (this.redundant && room <= 0) continue;
-      const arrival = expectedArrival(subflow, request.length, room > 0 || subflow.tcb.firstUnsent !== null);
+      const arrival = expectedArrival(subflow, request.length, room > 0 || subflow.tcb.hasUnsent);
       if (arrival >= bestArrival) continue;
       best = subflow;
       bestArrival = arrival;
@@ -45,7 +42,7 @@ class Interactive implements Scheduler {
     return bestWaits ? null : best;
   }
 
-  private watch(subflows: readonly Subflow[], { length, now }: SchedulingRequest): void {
+  private watch(subflows: readonly ScheduledSubflow[], { length, now }: SchedulingRequest): void {
     let losses = 0;
     let fading = false;
     for (const subflow of subflows) {
@@ -57,9 +54,9 @@ class Interactive implements Scheduler {
     this.redundant = length <= SMALL && now < this.doubtUntil && subflows.length > 1;
   }
 
-  onDoubt(connection: Connection, subflow: Subflow, now: number): void {
+  onDoubt(connection: ScheduledConnection, subflow: ScheduledSubflow, now: number): void {
     const { tcb } = subflow;
-    if (connection.subflows.length > 1 && tcb.inFlight + tcb.lostBytes <= SMALL) reinjectSubflow(subflow, 'timeout', now);
+    if (connection.subflows.length > 1 && tcb.inFlight + tcb.lostBytes <= SMALL) connection.reinject(subflow, now);
   }
 }
 
@@ -68,7 +65,7 @@ class Interactive implements Scheduler {
  * Time until `length` bytes handed over now have arrived: half a round trip, and a round for each window they fill. What a
  * round trip takes beyond the shortest seen is a queue on the path only from the time of a delayed acknowledgement on.
  */
-function expectedArrival(subflow: Subflow, length: number, hasRoom: boolean): number {
+function expectedArrival(subflow: ScheduledSubflow, length: number, hasRoom: boolean): number {
   const { srtt, minRtt, cwnd } = subflow.tcb;
   const shortest = minRtt > 0 ? Math.min(minRtt, srtt) : srtt;
   const queue = Math.max(0, srtt - shortest - DELAYED_ACK);

@@ -2,15 +2,14 @@
  * Redundant: every byte goes out on every subflow, each subflow at its own pace, and what is acknowledged meanwhile is
  * skipped (Frömmgen et al., "ReMP TCP", ICC 2016). Costs capacity, gives the lowest latency and no handover gap.
  */
-import type { Subflow } from '../subflow.ts';
 import { fastestWithRoom, preferred } from './types.ts';
-import type { RoomOf, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
+import type { RoomOf, ScheduledSubflow, Scheduler, SchedulerFactory, SchedulingRequest } from './types.ts';
 
 class Redundant implements Scheduler {
   readonly name = 'redundant';
   readonly redundant = true;
 
-  select(subflows: readonly Subflow[], request: SchedulingRequest, roomOf: RoomOf): Subflow | null {
+  select(subflows: readonly ScheduledSubflow[], request: SchedulingRequest, roomOf: RoomOf): ScheduledSubflow | null {
     return fastestWithRoom(preferred(subflows, request.avoid), roomOf);
   }
 }

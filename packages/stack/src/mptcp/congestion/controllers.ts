@@ -1,14 +1,14 @@
 /** Controllers by name. */
-import { Balia } from '../mptcp/congestion/balia.ts';
-import type { CoupledGroup } from '../mptcp/congestion/group.ts';
-import { Lia } from '../mptcp/congestion/lia.ts';
-import { Olia } from '../mptcp/congestion/olia.ts';
-import { WVegas } from '../mptcp/congestion/wvegas.ts';
-import { Bbr } from '../tcp/congestion/bbr.ts';
-import { Cubic } from '../tcp/congestion/cubic.ts';
-import { NewReno } from '../tcp/congestion/newreno.ts';
-import type { CongestionControl, CongestionFactory } from '../tcp/congestion/types.ts';
-import { StackError } from './config.ts';
+import { StackError } from '../../errors.ts';
+import { Balia } from './balia.ts';
+import type { CoupledGroup } from './group.ts';
+import { Lia } from './lia.ts';
+import { Olia } from './olia.ts';
+import { WVegas } from './wvegas.ts';
+import { Bbr } from '../../tcp/congestion/bbr.ts';
+import { Cubic } from '../../tcp/congestion/cubic.ts';
+import { NewReno } from '../../tcp/congestion/newreno.ts';
+import type { CongestionControl, CongestionFactory } from '../../tcp/congestion/types.ts';
 
 /** Makes a controller for a subflow that shares its connection's fate with the others of `group`. */
 export type CoupledFactory = (group: CoupledGroup) => CongestionControl;
@@ -40,7 +40,7 @@ export function coupledFactory(choice: string | CoupledFactory): CoupledFactory 
 }
 
 function known<T>(table: Readonly<Record<string, T>>, name: string): T {
-  const factory = table[name];
+  const factory = Object.hasOwn(table, name) ? table[name] : undefined;
   if (factory === undefined) throw new StackError('UNKNOWN_CONGESTION', `unknown congestion controller "${name}"; expected ${Object.keys(table).join(', ')}`);
   return factory;
 }

@@ -1,0 +1,23 @@
+/** The two ends of a TCP connection, as one value: addresses are never without their ports. */
+import type { Segment } from '@subflow/wire';
+
+/** Seen from this host. Addresses are 4 or 16 bytes, both of one family. */
+export interface Ends {
+  readonly local: Uint8Array;
+  readonly localPort: number;
+  readonly remote: Uint8Array;
+  readonly remotePort: number;
+}
+
+/** The ends of a received segment, addresses copied. */
+export function endsOf(segment: Segment): Ends {
+  const v4 = segment.ipVersion === 4;
+  const at = segment.ipOffset + (v4 ? 12 : 8);
+  const size = v4 ? 4 : 16;
+  return {
+    local: segment.bytes.slice(at + size, at + 2 * size),
+    localPort: segment.destinationPort,
+    remote: segment.bytes.slice(at, at + size),
+    remotePort: segment.sourcePort,
+  };
+}
