@@ -21,3 +21,16 @@ export function endsOf(segment: Segment): Ends {
     remotePort: segment.sourcePort,
   };
 }
+
+/** What a received segment may belong to: a connection, or what TIME-WAIT keeps of one. */
+export interface Demultiplexed {
+  readonly kind: 'tcb' | 'time-wait';
+  readonly ipVersion: number;
+  readonly local: Uint8Array;
+  readonly remote: Uint8Array;
+  readonly localPort: number;
+  readonly remotePort: number;
+  /** Hash and chain of the table. */
+  hash: number;
+  chain: Demultiplexed | null;
+}

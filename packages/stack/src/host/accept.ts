@@ -9,13 +9,14 @@ import type { Listener } from './listeners.ts';
 import { bareResponse, cookieSynAck } from './stateless.ts';
 import type { Interface } from '../interface.ts';
 import { Connection } from '../mptcp/connection.ts';
-import { announceCreated, capableOptions, findJoinAck, findJoinSyn, isExtended } from '../mptcp/handshake.ts';
+import { announceCreated } from '../mptcp/handshake.ts';
 import { joinHmac, keyMaterial, sameBytes } from '../mptcp/keys.ts';
-import { MODE } from '../mptcp/state.ts';
-import type { ConnectionState, SubflowOrigin, SubflowState } from '../mptcp/state.ts';
+import { capableOptions, findJoinAck, findJoinSyn, isExtended } from '../mptcp/options.ts';
+import { hasKeys, MODE } from '../mptcp/state.ts';
+import type { ConnectionState, KeyedConnection, SubflowOrigin, SubflowState } from '../mptcp/state.ts';
 import type { Subflow } from '../mptcp/subflow.ts';
 import { chooseVersion, isThirdAck, versionOf } from '../mptcp/version.ts';
-import type { MptcpVersion } from '../mptcp/version.ts';
+import type { MptcpVersion, Offer, ThirdAck } from '../mptcp/version.ts';
 import { fastOpenCookie, makeFastOpenCookie } from '../tcp/fast-open.ts';
 import { timestampOffset } from '../tcp/isn.ts';
 import { openFromCookie, openPassive } from '../tcp/state-machine.ts';
@@ -104,11 +105,12 @@ function acceptSyn(host: HostCore, arrival: Arrival, listener: Listener): void {
 function takeOffer(connection: ConnectionState, option: MpCapable): void {
   if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
   connection.peerDeniesJoin = connection.version.deniesInitialAddress && (option.flags & CAPABLE_FLAG.noJoin) !== 0;
-  if (connection.version.keyInSyn) connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low, connection.version);
+  const { senderKey } = option;
+  if (connection.version.keyInSyn && senderKey !== null) connection.remote = keyMaterial(senderKey.high, senderKey.low, connection.version);
 }
 
 /** Answers a SYN without keeping anything of it. */
-function answerWithCookie(host: HostCore, arrival: Arrival, chosen: { version: MptcpVersion; option: MpCapable } | null): void {
+function answerWithCookie(host: HostCore, arrival: Arrival, chosen: Offer | null): void {
   host.count('tcp-syn-cookie-sent');
   const isn = cookieIsn(host, arrival);
   let mptcp: MptcpOption | null = null;
@@ -162,10 +164,10 @@ function acceptCookie(host: HostCore, arrival: Arrival, listener: Listener): voi
   const isn = (segment.ack - 1) | 0;
   // The keys come back in the third ACK, or with the first data that stands for it.
   const third = listener.multipath
-    ? capableOptions(segment).find((one) => one.version <= 1 && isThirdAck(versionOf(one.version === 0 ? 0 : 1), one))
+    ? capableOptions(segment).find((one): one is ThirdAck => one.version <= 1 && isThirdAck(versionOf(one.version === 0 ? 0 : 1), one))
     : undefined;
   const [high, low] = cookieKey(host.secret, ends, isn);
-  const ours = third !== undefined && (third.receiverKey!.high | 0) === high && (third.receiverKey!.low | 0) === low;
+  const ours = third !== undefined && (third.receiverKey.high | 0) === high && (third.receiverKey.low | 0) === low;
   const connection = passiveConnection(host, listener, ends, ours ? versionOf(third.version === 0 ? 0 : 1) : null, ours ? [high, low] : null);
   if (ours && connection.mode === MODE.mptcp) takeOffer(connection, third);
   const subflow = host.makeSubflow(connection, INITIAL_PASSIVE, { interface: through, ends, iss: isn }, now);
@@ -184,7 +186,7 @@ function acceptJoin(host: HostCore, arrival: Arrival, join: MpJoinSyn): void {
   host.mib('MPJoinSynRx');
   if ((join.flags & 1) !== 0) host.mib('MPJoinSynBackupRx');
   const connection = host.tokens.find(join.token | 0);
-  if (connection === undefined || connection.mode !== MODE.mptcp || connection.remote === null || connection.local === null) {
+  if (connection === undefined || connection.mode !== MODE.mptcp || !hasKeys(connection)) {
     host.mib('MPJoinNoTokenFound');
     refuse(host, arrival, 'mptcp-join-token', RESET_REASON.mptcp);
     return;
@@ -237,7 +239,7 @@ function acceptJoinCookie(host: HostCore, arrival: Arrival): boolean {
   if (mss < 0) return false;
   const pending = host.joinTable.take(arrival.ends);
   const connection = pending === null ? undefined : host.tokens.find(pending.token);
-  if (pending === null || connection === undefined || !connection.open || connection.remote === null) {
+  if (pending === null || connection === undefined || !connection.open || !hasKeys(connection)) {
     refuse(host, arrival, 'mptcp-join-token', RESET_REASON.mptcp);
     return true;
   }
@@ -255,7 +257,7 @@ function acceptJoinCookie(host: HostCore, arrival: Arrival): boolean {
 
 function joinedSubflow(
   host: HostCore,
-  connection: Connection,
+  connection: Connection & KeyedConnection,
   { through, ends, now }: Arrival,
   join: { addressId: number; remoteNonce: number; localNonce: number; backup: boolean; iss?: number },
 ): Subflow {
@@ -265,7 +267,7 @@ function joinedSubflow(
   subflow.remoteBackup = join.backup;
   subflow.remoteNonce = join.remoteNonce;
   subflow.localNonce = join.localNonce;
-  subflow.hmac = joinHmac(connection.local!, connection.remote!, subflow.localNonce, subflow.remoteNonce, connection.version);
+  subflow.hmac = joinHmac(connection.local, connection.remote, subflow.localNonce, subflow.remoteNonce, connection.version);
   connection.subflows.push(subflow);
   return subflow;
 }

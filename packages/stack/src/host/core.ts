@@ -4,6 +4,7 @@
  * out is in `host.ts`.
  */
 import { formatEndpoint, inPrefix, sameAddress } from '@subflow/wire';
+import type { Segment } from '@subflow/wire';
 import { ChunkPool } from '../buffers.ts';
 import type { Ends } from '../ends.ts';
 import { StackError } from '../errors.ts';
@@ -15,6 +16,8 @@ import { idOfAddress } from './endpoints.ts';
 import { EventQueue } from './event-queue.ts';
 import { ListenerTable } from './listeners.ts';
 import { PeerMemory } from './peer-memory.ts';
+import { bareResponse } from './stateless.ts';
+import { TimeWait, TimeWaitTable } from './time-wait.ts';
 import { TimerTable } from './timer-table.ts';
 import { TokenTable } from './token-table.ts';
 import { Interface } from '../interface.ts';
@@ -34,6 +37,7 @@ import type { TcpConfig } from '../tcp/config.ts';
 import type { CongestionControl, CongestionFactory } from '../tcp/congestion/types.ts';
 import { initialSequence, timestampOffset } from '../tcp/isn.ts';
 import { HostSecret } from '../tcp/keyed-hash.ts';
+import { STATE } from '../tcp/state.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import type { TcpContext } from '../tcp/tcb.ts';
 import { nextDeadline } from '../tcp/timers.ts';
@@ -79,6 +83,7 @@ export class HostCore implements TcpContext, MptcpContext {
   readonly tokens: TokenTable;
   readonly listeners = new ListenerTable();
   readonly demux = new Demux();
+  readonly timeWaits: TimeWaitTable;
   traceData: boolean;
   protected readonly events: EventQueue;
   protected readonly timers = new TimerTable<Tcb | Connection>();
@@ -99,6 +104,7 @@ export class HostCore implements TcpContext, MptcpContext {
     this.entropy = settings.entropy;
     this.traceData = settings.traceData;
     this.events = new EventQueue(settings.eventLimit);
+    this.timeWaits = new TimeWaitTable(this.tcp.timeWait, this.tcp.timeWaitLimit);
     const secret = new Uint8Array(32);
     for (let i = 0; i < 32; i += 4) new DataView(secret.buffer).setInt32(i, this.entropy() | 0);
     this.secret = new HostSecret(secret);
@@ -185,9 +191,15 @@ export class HostCore implements TcpContext, MptcpContext {
     const second = Math.floor(now / 1_000_000);
     if (second !== this.challengeSecond) {
       this.challengeSecond = second;
-      this.challengeBudget = this.tcp.challengeAckLimit;
+      // Half as many to one and a half times as many, drawn anew each second: who counts them learns nothing (CVE-2016-5696).
+      const limit = this.tcp.challengeAckLimit;
+      this.challengeBudget = Math.floor(limit / 2) + ((this.random32() >>> 0) % (limit + 1));
     }
     return this.challengeBudget-- > 0;
+  }
+
+  refuse(tcb: Tcb, segment: Segment): void {
+    this.sendRaw(tcb.interface, bareResponse(segment, null));
   }
 
   fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void {
@@ -197,6 +209,22 @@ export class HostCore implements TcpContext, MptcpContext {
   removed(tcb: Tcb): void {
     this.timers.remove(tcb);
     this.demux.remove(tcb);
+  }
+
+  /** A connection in TIME-WAIT has said its last word: its block goes, its ends stay. */
+  protected waitOut(tcb: Tcb, now: number): void {
+    tcb.state = STATE.closed;
+    this.removed(tcb);
+    const entry = new TimeWait(tcb);
+    this.demux.insert(entry);
+    this.startTimeWait(entry, now);
+  }
+
+  protected startTimeWait(entry: TimeWait, now: number): void {
+    const oldest = this.timeWaits.start(entry, now);
+    if (oldest === null) return;
+    this.demux.remove(oldest);
+    this.count('tcp-time-wait-full');
   }
 
   congestionEvent(tcb: Tcb, kind: 'fast-recovery' | 'timeout' | 'tail-loss-probe' | 'recovered' | 'ecn', now: number): void {

@@ -1,21 +1,20 @@
 /** Finding the connection of a packet: a hash over addresses and ports, chains through the control blocks. */
 import { sameAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import type { Ends } from '../ends.ts';
-import type { Tcb } from '../tcp/tcb.ts';
+import type { Demultiplexed, Ends } from '../ends.ts';
 
 export class Demux {
-  private readonly table = new Map<number, Tcb>();
+  private readonly table = new Map<number, Demultiplexed>();
   size = 0;
 
-  insert(tcb: Tcb): void {
+  insert(tcb: Demultiplexed): void {
     tcb.hash = hashOf(wordsOf(tcb.remote), wordsOf(tcb.local), tcb.remotePort, tcb.localPort);
     tcb.chain = this.table.get(tcb.hash) ?? null;
     this.table.set(tcb.hash, tcb);
     this.size++;
   }
 
-  remove(tcb: Tcb): void {
+  remove(tcb: Demultiplexed): void {
     const first = this.table.get(tcb.hash);
     if (first === undefined) return;
     if (first === tcb) {
@@ -35,7 +34,7 @@ export class Demux {
   }
 
   /** The connection a received segment belongs to, or null. */
-  find(segment: Segment): Tcb | null {
+  find(segment: Segment): Demultiplexed | null {
     const source = segment.source0 ^ Math.imul(segment.source1, 3) ^ Math.imul(segment.source2, 5) ^ Math.imul(segment.source3, 7);
     const destination = segment.destination0 ^ Math.imul(segment.destination1, 3) ^ Math.imul(segment.destination2, 5) ^ Math.imul(segment.destination3, 7);
     const hash = hashOf(source, destination, segment.sourcePort, segment.destinationPort);
@@ -44,7 +43,7 @@ export class Demux {
   }
 
   /** The connection between two given ends. */
-  findEnds({ local, localPort, remote, remotePort }: Ends): Tcb | null {
+  findEnds({ local, localPort, remote, remotePort }: Ends): Demultiplexed | null {
     const hash = hashOf(wordsOf(remote), wordsOf(local), remotePort, localPort);
     for (let tcb = this.table.get(hash) ?? null; tcb !== null; tcb = tcb.chain) {
       if (tcb.localPort === localPort && tcb.remotePort === remotePort && sameAddress(tcb.local, local) && sameAddress(tcb.remote, remote)) return tcb;
@@ -71,7 +70,7 @@ function word(bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
 }
 
-function matches(tcb: Tcb, segment: Segment): boolean {
+function matches(tcb: Demultiplexed, segment: Segment): boolean {
   if (tcb.localPort !== segment.destinationPort || tcb.remotePort !== segment.sourcePort || tcb.ipVersion !== segment.ipVersion) return false;
   const { local, remote } = tcb;
   if (word(remote, 0) !== segment.source0 || word(local, 0) !== segment.destination0) return false;

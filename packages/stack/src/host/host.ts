@@ -6,7 +6,7 @@
  * After anything that goes in, poll packets until there are none, then events, then the next wake-up.
  * Time is in microseconds from any fixed start, and never runs backwards.
  */
-import { FLAG, formatAddress, formatEndpoint, PARSED, parsePacket, sameAddress, Segment } from '@subflow/wire';
+import { formatAddress, formatEndpoint, PARSED, parsePacket, Segment } from '@subflow/wire';
 import { StackError } from '../errors.ts';
 import type { StackEvent } from '../events.ts';
 import { withoutConnection } from './accept.ts';
@@ -16,6 +16,7 @@ import { HostCore } from './core.ts';
 import { insertEndpoint } from './endpoints.ts';
 import { handleIcmp } from './icmp.ts';
 import type { Listener, ListenOptions } from './listeners.ts';
+import { judgeTimeWait, TimeWait, timeWaitAck } from './time-wait.ts';
 import type { Interface } from '../interface.ts';
 import type { Limits } from '../mptcp/config.ts';
 import { Connection } from '../mptcp/connection.ts';
@@ -27,9 +28,7 @@ import type { ConnectionSettings } from '../mptcp/settings.ts';
 import { MODE } from '../mptcp/state.ts';
 import { versionOf } from '../mptcp/version.ts';
 import type { VersionNumber } from '../mptcp/version.ts';
-import { remove } from '../tcp/close.ts';
 import { pollSegment } from '../tcp/output.ts';
-import { toSeq } from '../tcp/sequence.ts';
 import { openActive, segmentArrives } from '../tcp/state-machine.ts';
 import { STATE } from '../tcp/state.ts';
 import { Tcb } from '../tcp/tcb.ts';
@@ -192,22 +191,48 @@ export class Host extends HostCore {
       else this.drop(through, PARSE_REASONS[result] ?? 'ip-unknown', now);
       return;
     }
-    const tcb = this.demux.find(segment);
-    if (tcb !== null) {
-      // A new SYN may take a tuple in TIME-WAIT over when its sequence number is beyond (RFC 9293 §3.10.7.4, RFC 6191).
-      if (tcb.state !== STATE.timeWait || (segment.flags & (FLAG.syn | FLAG.ack)) !== FLAG.syn || ((segment.seq - toSeq(tcb.irs, tcb.rcvNxt)) | 0) <= 0) {
-        segmentArrives(tcb, segment, now);
-        if (tcb.state !== STATE.closed) this.reschedule(tcb);
-        return;
-      }
-      remove(tcb, 'normal', now);
+    const found = this.demux.find(segment);
+    if (found instanceof Tcb) {
+      segmentArrives(found, segment, now);
+      if (found.state !== STATE.closed) this.reschedule(found);
+    } else if (found instanceof TimeWait) {
+      if (!this.arrivesInTimeWait(found, segment, now)) withoutConnection(this, through, segment, now);
+    } else {
+      withoutConnection(this, through, segment, now);
     }
-    withoutConnection(this, through, segment, now);
+  }
+
+  /** Returns false when the tuple is free again and the segment belongs to nobody. */
+  private arrivesInTimeWait(entry: TimeWait, segment: Segment, now: number): boolean {
+    const verdict = judgeTimeWait(entry, segment);
+    switch (verdict.kind) {
+      case 'reuse':
+      case 'close':
+        this.timeWaits.remove(entry);
+        this.demux.remove(entry);
+        return verdict.kind === 'close';
+      case 'fin-again':
+        this.startTimeWait(entry, now);
+        this.answerFrom(entry, now);
+        return true;
+      case 'answer':
+        this.answerFrom(entry, now);
+        return true;
+      case 'drop':
+        this.count(verdict.reason);
+        return true;
+    }
+  }
+
+  private answerFrom(entry: TimeWait, now: number): void {
+    if (entry.answers-- > 0) this.sendRaw(entry.interface, timeWaitAck(entry, now));
+    else this.count('tcp-answer-limited');
   }
 
   /** Fires every timer that is due. */
   handleTimeout(now: number): void {
     this.lastNow = now;
+    for (let over = this.timeWaits.pop(now); over !== null; over = this.timeWaits.pop(now)) this.demux.remove(over);
     for (;;) {
       const entry = this.timers.pop(now);
       if (entry === null) return;
@@ -243,14 +268,15 @@ export class Host extends HostCore {
     }
     while (this.readyHead < this.ready.length) {
       const tcb = this.ready[this.readyHead]!;
-      if (pollSegment(tcb, slot, now)) {
-        slot.interface!.bytesSent += slot.length;
-        if (tcb.state !== STATE.closed) this.reschedule(tcb);
-        return true;
+      const wrote = pollSegment(tcb, slot, now);
+      if (wrote) slot.interface!.bytesSent += slot.length;
+      if (!wrote) {
+        tcb.queued = false;
+        this.readyHead++;
       }
-      tcb.queued = false;
-      this.readyHead++;
-      if (tcb.state !== STATE.closed) this.reschedule(tcb);
+      if (tcb.state === STATE.timeWait && !tcb.ackNow) this.waitOut(tcb, now);
+      else if (tcb.state !== STATE.closed) this.reschedule(tcb);
+      if (wrote) return true;
     }
     this.ready.length = 0;
     this.readyHead = 0;
@@ -259,7 +285,7 @@ export class Host extends HostCore {
 
   /** Time of the next {@link handleTimeout} that will do something, or Infinity. May be earlier than necessary. */
   pollTimeout(): number {
-    return this.timers.next;
+    return Math.min(this.timers.next, this.timeWaits.next);
   }
 
   /** The oldest event not yet taken, or null. */
@@ -279,19 +305,16 @@ export class Host extends HostCore {
 
   /** An interface goes away: its subflows are closed and its addresses withdrawn (RFC 8684 §3.4.2). */
   interfaceDown(down: Interface, now: number): void {
+    if (!down.up) return;
     down.up = false;
-    for (const connection of [...this.connections.values()]) {
-      for (const { address } of down.addresses) if (connection.mode === MODE.mptcp) connection.removeAddress(address, now);
-    }
+    for (const connection of [...this.connections.values()]) for (const { address } of down.addresses) connection.addressLost(address, now);
   }
 
-  /** An interface is there (again): its endpoints may carry subflows of open connections. */
+  /** An interface is there (again): its addresses may carry subflows of open connections. */
   interfaceUp(up: Interface, now: number): void {
+    if (up.up) return;
     up.up = true;
-    const own = this.endpoints.filter((endpoint) => up.addresses.some((one) => sameAddress(one.address, endpoint.address)));
-    for (const connection of [...this.connections.values()]) {
-      for (const endpoint of own) if (connection.mode === MODE.mptcp) connection.endpointAdded(endpoint, now);
-    }
+    for (const connection of [...this.connections.values()]) for (const { address } of up.addresses) connection.addressFound(address, now);
   }
 
   /**

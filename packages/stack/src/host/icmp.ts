@@ -7,6 +7,7 @@ import { remove } from '../tcp/close.ts';
 import { reducePathMtu } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
 import { STATE } from '../tcp/state.ts';
+import { Tcb } from '../tcp/tcb.ts';
 
 const MAX_ECHO = 1280;
 
@@ -49,7 +50,7 @@ function handleError(host: HostCore, through: Interface, message: IcmpError, now
     remote: ip.destination,
     remotePort: view.getUint16(ip.headerLength + 2),
   });
-  if (tcb === null) {
+  if (!(tcb instanceof Tcb)) {
     host.drop(through, 'icmp-no-connection', now);
     return;
   }

@@ -7,7 +7,7 @@ import { addAddressHmac, sameBytes } from './keys.ts';
 import type { RemoteAddress } from './path-manager/types.ts';
 import { reinjectSubflow } from './reinjection.ts';
 import { MODE, PHASE } from './state.ts';
-import type { ConnectionState, PendingAnnouncement, SubflowState } from './state.ts';
+import type { ConnectionState, KeyedConnection, PendingAnnouncement, SubflowState } from './state.ts';
 import { earlier } from '../tcp/timers.ts';
 
 /** More announcements than this are not queued: a peer cannot make us answer without bound. */
@@ -20,9 +20,10 @@ const MAX_REMOVED_TOGETHER = 9;
 export function announceAddress(connection: ConnectionState, id: number, address: Uint8Array, port: number | null, now: number): void {
   if (connection.mode !== MODE.mptcp) return;
   if (port !== null) (connection.announcedPorts ??= new Set()).add(port);
-  // Announced again: starts over (RFC 8684 §3.4.1: to trigger a new connection attempt).
-  connection.announcements = connection.announcements?.filter((other) => other.kind !== 'add' || other.id !== id) ?? null;
-  push(connection, { kind: 'add', id, ids: [], address, port, tries: 0, nextAt: now }, now);
+  // Announced again: starts over (RFC 8684 §3.4.1: to trigger a new connection attempt), and takes back a removal of this id
+  // that is still being repeated.
+  connection.announcements = connection.announcements?.filter((other) => other.kind === 'echo' || !names(other, id)) ?? null;
+  if (!push(connection, { kind: 'add', id, address, port, tries: 0, nextAt: now }, now)) return;
   connection.host.emit({
     type: 'address-announced',
     time: now,
@@ -54,13 +55,13 @@ export function withdrawIds(connection: ConnectionState, addressIds: readonly nu
   if (connection.closed) return;
   for (let i = 0; i < addressIds.length; i += MAX_REMOVED_TOGETHER) {
     const ids = addressIds.slice(i, i + MAX_REMOVED_TOGETHER);
-    push(connection, { kind: 'remove', id: ids[0]!, ids, address: null, port: null, tries: 0, nextAt: now }, now);
+    push(connection, { kind: 'remove', id: ids[0]!, ids, tries: 0, nextAt: now }, now);
   }
   for (const id of addressIds) connection.host.emit({ type: 'address-removed', time: now, connection: connection.id, addressId: id, byPeer: false });
 }
 
 /** ADD_ADDR from the peer. */
-export function receivedAddAddress(connection: ConnectionState, option: AddAddr, now: number): void {
+export function receivedAddAddress(connection: KeyedConnection, option: AddAddr, now: number): void {
   const { host } = connection;
   const { version } = connection;
   if (option.version !== version.number) {
@@ -77,13 +78,13 @@ export function receivedAddAddress(connection: ConnectionState, option: AddAddr,
     return;
   }
   if (version.authenticatesAddresses) {
-    const expected = addAddressHmac(connection.remote!, connection.local!, option.addressId, option.address, option.port ?? 0);
+    const expected = addAddressHmac(connection.remote, connection.local, option.addressId, option.address, option.port ?? 0);
     if (option.hmac === null || !sameBytes(expected, option.hmac)) {
       host.count('mptcp-add-addr-hmac');
       host.mib('AddAddrDrop');
       return;
     }
-    push(connection, { kind: 'echo', id: option.addressId, ids: [], address: option.address, port: option.port, tries: 0, nextAt: now }, now);
+    push(connection, { kind: 'echo', id: option.addressId, address: option.address, port: option.port, tries: 0, nextAt: now }, now);
   }
   host.mib('AddAddr');
   if (option.port !== null) host.mib('PortAdd');
@@ -202,22 +203,38 @@ export function repeatAnnouncements(connection: ConnectionState, now: number): v
 /** Bytes on the wire, padded to four. */
 export function announcementLength(pending: PendingAnnouncement): number {
   if (pending.kind === 'remove') return (3 + pending.ids.length + 3) & ~3;
-  const length = 4 + pending.address!.length + (pending.port === null ? 0 : 2) + (pending.kind === 'add' ? 8 : 0);
+  const length = 4 + pending.address.length + (pending.port === null ? 0 : 2) + (pending.kind === 'add' ? 8 : 0);
   return (length + 3) & ~3;
 }
 
-function push(connection: ConnectionState, pending: PendingAnnouncement, now: number): void {
+/** Option bytes of a segment, and those of timestamps. */
+const OPTION_ROOM = 40;
+const TIMESTAMPS = 12;
+
+/** Queues something to say. Returns false, and counts, when it can never be said or too much waits. */
+function push(connection: ConnectionState, pending: PendingAnnouncement, now: number): boolean {
+  const { host } = connection;
+  // Beside timestamps an IPv6 address with a port has no room (RFC 8684 §3.4.1): refused now, not tried for ever.
+  const room = connection.subflows.some((one) => one.established && !one.tcb.timestamps) ? OPTION_ROOM : OPTION_ROOM - TIMESTAMPS;
+  const tooLong = announcementLength(pending) > room;
   connection.announcements ??= [];
-  const same = connection.announcements.some(
-    (other) => other.kind === pending.kind && other.id === pending.id && (pending.kind !== 'remove' || other.ids.length === pending.ids.length),
-  );
-  if (same) return;
-  if (connection.announcements.length >= MAX_PENDING) {
-    connection.host.count('mptcp-announcements-full');
-    connection.host.mib(pending.kind === 'add' ? 'AddAddrTxDrop' : pending.kind === 'echo' ? 'EchoAddTxDrop' : 'RmAddrTxDrop');
-    return;
+  if (tooLong || connection.announcements.length >= MAX_PENDING) {
+    host.count(tooLong ? 'mptcp-announcement-too-long' : 'mptcp-announcements-full');
+    host.mib(pending.kind === 'add' ? 'AddAddrTxDrop' : pending.kind === 'echo' ? 'EchoAddTxDrop' : 'RmAddrTxDrop');
+    return false;
   }
-  connection.announcements.push(pending);
+  if (!connection.announcements.some((other) => isSame(other, pending))) connection.announcements.push(pending);
   repeatAnnouncements(connection, now);
   connection.reschedule();
+  return true;
+}
+
+function isSame(one: PendingAnnouncement, other: PendingAnnouncement): boolean {
+  if (one.kind !== other.kind || one.id !== other.id) return false;
+  return one.kind !== 'remove' || other.kind !== 'remove' || (one.ids.length === other.ids.length && one.ids.every((id) => other.ids.includes(id)));
+}
+
+/** Whether an announcement or a removal is about an id. */
+function names(pending: PendingAnnouncement, id: number): boolean {
+  return pending.kind === 'remove' ? pending.ids.includes(id) : pending.id === id;
 }

@@ -1,10 +1,11 @@
 /** Handing a piece of the data stream to one subflow, as one mapping (RFC 8684 §3.3.1). */
 import { armDataRetransmission } from './data-ack.ts';
 import { Mapping, mappingChecksum } from './mapping.ts';
-import { MODE } from './state.ts';
+import { hasKeys, MODE } from './state.ts';
 import type { ConnectionState, SubflowState } from './state.ts';
 import { maySend } from './wake.ts';
 import { enqueue, sendRoom, superSegment } from '../tcp/output.ts';
+import { leastUsefulWindow } from '../tcp/timers.ts';
 
 /** A mapping's length field has 16 bits (RFC 8684 §3.3, Figure 9); 0xffff is left to DATA_FIN's extra octet. */
 const MAX_MAPPING = 65534;
@@ -16,7 +17,11 @@ export function roomFor(subflow: SubflowState, wanted: number, held: boolean): n
   if (tcb.hasUnsent || (held && wanted < tcb.mss)) return 0;
   const room = sendRoom(tcb);
   if (room >= tcb.mss || room >= wanted) return room;
-  return tcb.inFlight === 0 && tcb.lostBytes === 0 && tcb.sndWndEdge > tcb.sndNxt && room > 0 ? room : 0;
+  if (tcb.queue.outstanding) return 0;
+  // Nothing is out whose ACK could open the window: half of the largest it has been will do, or what the override timeout
+  // lets in (RFC 9293 §3.8.6.2.1); an octet of it beyond a window that has shrunk.
+  if (room > 0) return room >= leastUsefulWindow(tcb) || tcb.override ? room : 0;
+  return tcb.override && tcb.offeredEdge > tcb.sndNxt ? 1 : 0;
 }
 
 /** Queues [position, position + n) on a subflow as one mapping; returns n. */
@@ -26,7 +31,8 @@ export function assign(connection: ConnectionState, subflow: SubflowState, posit
   if (size < length && size > tcb.mss) size -= size % tcb.mss;
   const slices = connection.sendBuffer.gather(position, size);
   const multipath = connection.mode === MODE.mptcp;
-  const checksum = multipath && connection.checksum ? mappingChecksum(connection, position, tcb.sndEnd - subflow.sendOffset, slices, size) : -1;
+  const checksum =
+    multipath && connection.checksum && hasKeys(connection) ? mappingChecksum(connection.local, position, tcb.sndEnd - subflow.sendOffset, slices, size) : -1;
   enqueue(tcb, slices, size, multipath ? new Mapping(position, tcb.sndEnd, size, checksum) : null);
   subflow.bytesScheduled += size;
   if (connection.dataRetransmitAt === 0 && multipath) armDataRetransmission(connection, now);

@@ -15,8 +15,8 @@ export function remoteFinReached(connection: ConnectionState, now: number): void
   if (connection.receiveEnded) return;
   connection.receiveEnded = true;
   if (connection.mode === MODE.mptcp) connection.dataRcvNxt++;
+  connection.outOfOrder?.clear();
   connection.outOfOrder = null;
-  connection.outOfOrderBytes = 0;
   connection.host.emit({ type: 'connection-end', time: now, connection: connection.id });
   for (const subflow of connection.subflows) if (subflow.established) subflow.requestAck();
   finishIfDone(connection, now);
@@ -52,8 +52,8 @@ export function closed(connection: ConnectionState, reason: CloseReason, now: nu
   connection.pathManager?.onClosed?.(connection, now);
   connection.finAt = connection.dataRetransmitAt = connection.silenceAt = 0;
   connection.reinjections = null;
+  connection.outOfOrder?.clear();
   connection.outOfOrder = null;
-  connection.outOfOrderBytes = 0;
   connection.announcements = null;
   connection.sendBuffer.release(connection.sendBuffer.end);
   connection.host.emit({ type: 'connection-closed', time: now, connection: connection.id, reason });
@@ -103,11 +103,12 @@ export function repeatFastclose(connection: ConnectionState, now: number): void 
   abort(subflow.tcb, 'aborted', now);
 }
 
-/** The peer fast-closed (RFC 8684 §3.5). */
-export function receivedFastclose(connection: ConnectionState, now: number): void {
+/** The peer fast-closed (RFC 8684 §3.5). `reset`: the subflow that was reset with it; a RST is never answered by a RST (RFC 9293 §3.10.7.1). */
+export function receivedFastclose(connection: ConnectionState, reset: SubflowState | null, now: number): void {
   const subflows = connection.subflows.slice();
   closed(connection, 'reset', now);
   for (const subflow of subflows) {
+    if (subflow === reset) continue;
     subflow.fastclose = false;
     subflow.resetReason = RESET_REASON.unspecified;
     abort(subflow.tcb, 'reset', now);

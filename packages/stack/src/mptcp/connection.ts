@@ -136,6 +136,18 @@ export class Connection extends ConnectionState {
     return this.host.addressIdOf(address);
   }
 
+  /** The interface of a local address is gone. */
+  addressLost(address: Uint8Array, now: number): void {
+    if (this.mode !== MODE.mptcp) return;
+    this.removeAddress(address, now);
+    this.pathManager?.onAddressLost?.(this, address, now);
+  }
+
+  /** The interface of a local address is there (again). */
+  addressFound(address: Uint8Array, now: number): void {
+    if (this.mode === MODE.mptcp && this.phase === PHASE.open) this.pathManager?.onAddressFound?.(this, address, now);
+  }
+
   endpointAdded(endpoint: Endpoint, now: number): void {
     this.pathManager?.onEndpointAdded?.(this, endpoint, now);
   }

@@ -2,7 +2,8 @@
 import { remoteFinReached } from './close.ts';
 import { MODE } from './state.ts';
 import type { ConnectionState, SubflowState } from './state.ts';
-import { insertRun } from '../tcp/reassembly.ts';
+import { memoryLimit } from './window.ts';
+import { OutOfOrder } from '../tcp/out-of-order.ts';
 
 /** Data [position, position + length) of the stream, from any subflow. */
 export function receiveData(
@@ -41,13 +42,11 @@ export function receiveData(
   }
   if (stop <= at) return;
   if (at > connection.dataRcvNxt) {
-    connection.outOfOrder ??= [];
-    countOutOfOrder(connection, at);
-    connection.outOfOrderBytes += insertRun(connection.outOfOrder, bytes, from, stop - at, at);
+    holdAhead(connection, bytes, from, stop - at, at);
     return;
   }
   append(connection, bytes, from, stop - at);
-  if (connection.outOfOrder !== null) drainOutOfOrder(connection);
+  if (connection.outOfOrder !== null) drainOutOfOrder(connection, connection.outOfOrder);
   if (connection.remoteFin === connection.dataRcvNxt) remoteFinReached(connection, now);
   if (!connection.readableTold && connection.received.length > 0) {
     connection.readableTold = true;
@@ -55,11 +54,19 @@ export function receiveData(
   }
 }
 
-function countOutOfOrder(connection: ConnectionState, position: number): void {
-  const runs = connection.outOfOrder!;
-  const last = runs[runs.length - 1];
-  connection.host.mib(last === undefined || position >= last.end ? 'OFOQueueTail' : 'OFOQueue');
-  if (last !== undefined && last.end === position) connection.host.mib('OFOMerge');
+/** Data that waits for earlier data of another subflow: bounded by what it costs, as everything a peer can make us hold. */
+function holdAhead(connection: ConnectionState, bytes: Uint8Array, offset: number, length: number, position: number): void {
+  const { host } = connection;
+  const held = (connection.outOfOrder ??= new OutOfOrder(host.chunks));
+  if (held.cost + held.costOf(position, length) > memoryLimit(connection)) {
+    // The subflow has acknowledged it: it is sent again at the data level (RFC 8684 §3.3.2).
+    host.count('mptcp-out-of-order-full');
+    return;
+  }
+  const last = held.last;
+  host.mib(last === null || position >= last.end ? 'OFOQueueTail' : 'OFOQueue');
+  if (last !== null && last.end === position) host.mib('OFOMerge');
+  held.insert(bytes, offset, length, position);
 }
 
 function append(connection: ConnectionState, bytes: Uint8Array, offset: number, length: number): void {
@@ -67,21 +74,13 @@ function append(connection: ConnectionState, bytes: Uint8Array, offset: number, 
   connection.received.append(bytes, offset, length);
 }
 
-function drainOutOfOrder(connection: ConnectionState): void {
-  const runs = connection.outOfOrder!;
-  let used = 0;
-  while (used < runs.length && runs[used]!.position <= connection.dataRcvNxt) {
-    const run = runs[used]!;
-    used++;
-    connection.outOfOrderBytes -= run.end - run.position;
-    const skip = connection.dataRcvNxt - run.position;
-    if (run.end <= connection.dataRcvNxt) {
-      connection.duplicateBytes += run.end - run.position;
-      continue;
-    }
-    connection.duplicateBytes += skip;
-    append(connection, run.data, skip, run.data.length - skip);
+function drainOutOfOrder(connection: ConnectionState, held: OutOfOrder): void {
+  const before = held.bytes;
+  held.release(connection.dataRcvNxt);
+  connection.duplicateBytes += before - held.bytes;
+  for (let piece = held.peek(connection.dataRcvNxt); piece !== null; piece = held.peek(connection.dataRcvNxt)) {
+    append(connection, piece, 0, piece.length);
+    held.release(connection.dataRcvNxt);
   }
-  if (used === runs.length) connection.outOfOrder = null;
-  else if (used > 0) runs.splice(0, used);
+  if (held.first === null) connection.outOfOrder = null;
 }

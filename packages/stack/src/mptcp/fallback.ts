@@ -7,7 +7,7 @@ import { dataAcknowledged } from './data-ack.ts';
 import { receiveData } from './data-in.ts';
 import { Mapping, receivedDataPosition, subflowPosition } from './mapping.ts';
 import { reinjectSubflow } from './reinjection.ts';
-import { MODE, PHASE } from './state.ts';
+import { hasKeys, MODE, PHASE } from './state.ts';
 import type { ConnectionState, ReceivedMapping, SubflowState } from './state.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
 import { toPosition } from '../tcp/sequence.ts';
@@ -54,7 +54,7 @@ export function fallBack(subflow: SubflowState, reason: FallbackReason, now: num
     // A DATA_FIN that was signalled becomes a FIN; a FIN that was taken for the subflow's ends the stream.
     connection.finSent = false;
     if (connection.dataUna < subflow.tcb.sndUna + connection.sendDelta) dataAcknowledged(connection, subflow.tcb.sndUna + connection.sendDelta, now);
-    if (subflow.tcb.finPosition === -2) remoteFinReached(connection, now);
+    if (subflow.tcb.peerFin === 'taken') remoteFinReached(connection, now);
     connection.host.wake(subflow.tcb);
   }
   connection.reschedule();
@@ -74,13 +74,14 @@ function alignStreams(subflow: SubflowState): boolean {
   // Receiving: the next byte of the subflow is the next byte of the stream, unless something between was lost.
   const receiveDelta = connection.dataRcvNxt + (subflow.pendingMapping?.received ?? 0) - tcb.rcvNxt;
   let sendDelta = connection.dataNxt - tcb.sndEnd;
-  for (let record = tcb.head; record !== null; record = record.next) {
+  const { head } = tcb.queue;
+  for (const record of tcb.queue) {
     if (!(record.tag instanceof Mapping)) continue;
     const delta = record.tag.dataPosition - record.tag.position;
-    if (record === tcb.head) sendDelta = delta;
+    if (record === head) sendDelta = delta;
     else if (delta !== sendDelta) return false;
   }
-  if (tcb.head !== null && tcb.sndEnd + sendDelta !== connection.dataNxt) return false;
+  if (head !== null && tcb.sndEnd + sendDelta !== connection.dataNxt) return false;
   connection.receiveDelta = receiveDelta;
   connection.sendDelta = sendDelta;
   return true;
@@ -234,6 +235,7 @@ export function afterFailure(subflow: SubflowState, segment: Segment, now: numbe
   subflow.failPending = true;
   subflow.requestAck();
   const position = subflowPosition(subflow, segment.ssn);
+  if (!hasKeys(connection)) return true;
   const expected = receivedDataPosition(connection, segment) - position;
   if (segment.payloadLength === 0 || expected === connection.receiveDelta) return true;
   connection.host.count('mptcp-data-after-fail');

@@ -1,15 +1,17 @@
 /** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2; RFC 6824 §3.1, §3.2). */
-import { CAPABLE_FLAG, FLAG, formatEndpoint, isMalformed, parseMptcpOption, RESET_REASON } from '@subflow/wire';
-import type { MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, MptcpOption, Segment } from '@subflow/wire';
+import { CAPABLE_FLAG, FLAG, formatEndpoint, RESET_REASON } from '@subflow/wire';
+import type { MpJoinAck, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
 import { resetSubflow } from './close.ts';
 import { fallBack } from './fallback.ts';
 import { joinHmac, keyMaterial, sameBytes, shiftedBy } from './keys.ts';
 import { watchSilence } from './liveness.ts';
+import { capableOptions, findOption } from './options.ts';
 import type { JoinRequest } from './path-manager/types.ts';
 import { makeScheduler } from './settings.ts';
-import { MODE, PHASE } from './state.ts';
-import type { ConnectionState, SubflowOrigin, SubflowState } from './state.ts';
+import { hasKeys, MODE, PHASE } from './state.ts';
+import type { ConnectionState, KeyedConnection, SubflowOrigin, SubflowState } from './state.ts';
 import { acceptsOffer, isThirdAck, versionOf } from './version.ts';
+import type { CapableWithKey, ThirdAck } from './version.ts';
 import { wakeSenders } from './wake.ts';
 import { abort } from '../tcp/close.ts';
 import { updateMss } from '../tcp/path-mtu.ts';
@@ -21,7 +23,7 @@ export function handshakeSegment(subflow: SubflowState, segment: Segment, now: n
   const { connection } = subflow;
   const answer = (segment.flags & FLAG.ack) !== 0;
   if (connection.mode === MODE.tcp) return true;
-  if (subflow.joining) return answer ? joinSynAck(subflow, segment, now) : true;
+  if (subflow.joining) return joinHandshake(subflow, segment, answer, now);
   if (!answer) {
     // Both ends called each other: version 1 has no keys on SYNs, and neither RFC has rules for it.
     if (subflow.active) {
@@ -30,7 +32,7 @@ export function handshakeSegment(subflow: SubflowState, segment: Segment, now: n
     }
     return true;
   }
-  const option = capableOptions(segment).find((one) => acceptsOffer(connection.version, one, connection.local)) ?? null;
+  const option = capableOptions(segment).find((one): one is CapableWithKey => acceptsOffer(connection.version, one, connection.local)) ?? null;
   if (option === null) {
     if (offerNext(subflow, now)) return false;
     connection.host.mib('MPCapableFallbackSYNACK');
@@ -43,7 +45,7 @@ export function handshakeSegment(subflow: SubflowState, segment: Segment, now: n
   if (connection.offers.length > 1 || host.mptcp.versions[0] !== version.number) {
     host.peers.rememberVersion(connection.remoteAddress, connection.remotePort, version.number, now + host.mptcp.versionMemory);
   }
-  connection.remote = keyMaterial(option.senderKey!.high, option.senderKey!.low, version);
+  connection.remote = keyMaterial(option.senderKey.high, option.senderKey.low, version);
   if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
   connection.peerDeniesJoin = version.deniesInitialAddress && (option.flags & CAPABLE_FLAG.noJoin) !== 0;
   // Where data cannot carry the keys they need a segment of their own (RFC 6824 §3.1).
@@ -101,13 +103,11 @@ export function tcpEstablished(subflow: SubflowState, now: number): void {
 export function capableThirdAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const { host, version } = connection;
-  const option = capableOptions(segment).find((one) => isThirdAck(version, one));
+  const option = capableOptions(segment).find((one): one is ThirdAck => isThirdAck(version, one));
   if (option !== undefined) {
     host.mib('MPCapableACKRX');
-    const own = connection.local!;
-    const wrongKey = (option.receiverKey!.high | 0) !== own.high || (option.receiverKey!.low | 0) !== own.low;
-    const changedKey =
-      connection.remote !== null && ((option.senderKey!.high | 0) !== connection.remote.high || (option.senderKey!.low | 0) !== connection.remote.low);
+    const wrongKey = !sameKey(option.receiverKey, connection.local);
+    const changedKey = connection.remote !== null && !sameKey(option.senderKey, connection.remote);
     if (wrongKey || changedKey) {
       // "the host MUST stop using MPTCP" when the negotiation looks compromised (RFC 8684 §3.1). Linux ignores it.
       host.count('mptcp-third-ack-key');
@@ -116,7 +116,7 @@ export function capableThirdAck(subflow: SubflowState, segment: Segment, now: nu
       becomeEstablished(subflow, now);
       return true;
     }
-    learnRemoteKey(subflow, option);
+    learnRemoteKey(subflow, option.senderKey);
     if ((option.flags & CAPABLE_FLAG.checksum) !== 0) connection.checksum = true;
     becomeEstablished(subflow, now);
     return true;
@@ -137,18 +137,32 @@ export function capableThirdAck(subflow: SubflowState, segment: Segment, now: nu
   return true;
 }
 
-function learnRemoteKey(subflow: SubflowState, option: MpCapable): void {
+function sameKey(key: U64, known: U64 | null): boolean {
+  return known !== null && (key.high | 0) === (known.high | 0) && (key.low | 0) === (known.low | 0);
+}
+
+function learnRemoteKey(subflow: SubflowState, senderKey: U64): void {
   const { connection } = subflow;
   if (connection.remote !== null) return;
-  const material = keyMaterial(option.senderKey!.high, option.senderKey!.low, connection.version);
+  const material = keyMaterial(senderKey.high, senderKey.low, connection.version);
   connection.remote = subflow.receiveOffset > 0 ? shiftedBy(material, subflow.receiveOffset) : material;
 }
 
-/** SYN+ACK of a join we opened. */
-function joinSynAck(subflow: SubflowState, segment: Segment, now: number): boolean {
+/** SYN of a join the peer opened, or the answer to our own. */
+function joinHandshake(subflow: SubflowState, segment: Segment, answer: boolean, now: number): boolean {
   const { connection } = subflow;
+  if (!subflow.active) return true;
+  if (answer && hasKeys(connection)) return joinSynAck(subflow, connection, segment, now);
+  // A SYN crossed ours: two ends that both open have no roles, and MP_JOIN has no answer for it.
+  connection.host.count('mptcp-join-crossed');
+  resetSubflow(subflow, RESET_REASON.mptcp, false, now);
+  return false;
+}
+
+/** SYN+ACK of a join we opened. */
+function joinSynAck(subflow: SubflowState, connection: KeyedConnection, segment: Segment, now: number): boolean {
   const { host } = connection;
-  const option = find<MpJoinSynAck>(segment, 'join-synack');
+  const option = findOption<MpJoinSynAck>(segment, 'join-synack');
   if (option === null) {
     host.count('mptcp-join-synack-without-option');
     resetSubflow(subflow, RESET_REASON.mptcp, false, now);
@@ -156,7 +170,7 @@ function joinSynAck(subflow: SubflowState, segment: Segment, now: number): boole
   }
   host.mib('MPJoinSynAckRx');
   if (subflow.tcb.remotePort !== connection.remotePort) host.mib('MPJoinPortSynAckRx');
-  const expected = joinHmac(connection.remote!, connection.local!, option.nonce, subflow.localNonce, connection.version);
+  const expected = joinHmac(connection.remote, connection.local, option.nonce, subflow.localNonce, connection.version);
   if (!sameBytes(expected.subarray(0, 8), option.hmac)) {
     host.count('mptcp-join-synack-hmac');
     host.mib('MPJoinSynAckHMacFailure');
@@ -167,7 +181,7 @@ function joinSynAck(subflow: SubflowState, segment: Segment, now: number): boole
   if (subflow.remoteId < 0) subflow.remoteId = option.addressId;
   subflow.remoteBackup = (option.flags & 1) !== 0;
   if (subflow.remoteBackup) host.mib('MPJoinSynAckBackupRx');
-  subflow.hmac = joinHmac(connection.local!, connection.remote!, subflow.localNonce, option.nonce, connection.version);
+  subflow.hmac = joinHmac(connection.local, connection.remote, subflow.localNonce, option.nonce, connection.version);
   // From our third ACK on the peer may send data there.
   connection.everJoined = true;
   return true;
@@ -177,7 +191,7 @@ function joinSynAck(subflow: SubflowState, segment: Segment, now: number): boole
 export function joinThirdAck(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
   const { host } = connection;
-  const option = find<MpJoinAck>(segment, 'join-ack');
+  const option = findOption<MpJoinAck>(segment, 'join-ack');
   if (option === null) {
     // Data may overtake the third ACK only if the peer breaks the rule; a bare ACK is the end of the join.
     host.count('mptcp-join-ack-without-option');
@@ -185,8 +199,9 @@ export function joinThirdAck(subflow: SubflowState, segment: Segment, now: numbe
     return false;
   }
   host.mib('MPJoinAckRx');
+  if (!hasKeys(connection)) return false;
   if (subflow.tcb.localPort !== connection.initialLocalPort) host.mib('MPJoinPortAckRx');
-  const expected = joinHmac(connection.remote!, connection.local!, subflow.remoteNonce, subflow.localNonce, connection.version);
+  const expected = joinHmac(connection.remote, connection.local, subflow.remoteNonce, subflow.localNonce, connection.version);
   if (!sameBytes(expected.subarray(0, 20), option.hmac)) {
     host.count('mptcp-join-ack-hmac');
     host.mib('MPJoinAckHMacFailure');
@@ -305,31 +320,6 @@ export function openJoin(connection: ConnectionState, request: JoinRequest, now:
   return subflow;
 }
 
-/** The parts of a join SYN that the host needs to find its connection. */
-export function findJoinSyn(segment: Segment): MpJoinSyn | null {
-  return find<MpJoinSyn>(segment, 'join-syn');
-}
-
-export function findJoinAck(segment: Segment): MpJoinAck | null {
-  return find<MpJoinAck>(segment, 'join-ack');
-}
-
-/** All MP_CAPABLE options of a segment: an initiator may offer several versions. */
-export function capableOptions(segment: Segment): MpCapable[] {
-  if (segment.otherMptcpCount === 0) return NONE;
-  const out: MpCapable[] = [];
-  for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const option = optionAt(segment, i);
-    if (option !== null && option.subtype === 'capable') out.push(option);
-  }
-  return out;
-}
-
-/** Whether MP_CAPABLE announces an extension nobody has defined yet (flag B). */
-export function isExtended(segment: Segment): boolean {
-  return capableOptions(segment).some((option) => (option.flags & CAPABLE_FLAG.extensibility) !== 0);
-}
-
 export function announceCreated(subflow: SubflowState, now: number): void {
   const { connection, tcb } = subflow;
   connection.host.emit({
@@ -345,20 +335,5 @@ export function announceCreated(subflow: SubflowState, now: number): void {
   });
 }
 
-const NONE: MpCapable[] = [];
 /** How the first subflow of an active connection comes to be. */
 export const INITIAL_ACTIVE: SubflowOrigin = { active: true, joining: false, localId: 0, remoteId: 0, backup: false };
-
-function optionAt(segment: Segment, i: number): MptcpOption | null {
-  const at = segment.otherMptcp[i]!;
-  const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
-  return isMalformed(option) ? null : option;
-}
-
-function find<T extends MptcpOption>(segment: Segment, subtype: T['subtype']): T | null {
-  for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const option = optionAt(segment, i);
-    if (option !== null && option.subtype === subtype) return option as T;
-  }
-  return null;
-}

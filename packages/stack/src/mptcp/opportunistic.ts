@@ -81,7 +81,7 @@ function retransmit(connection: ConnectionState, faster: SubflowState, now: numb
 /** A subflow (or `only` this one) that has a byte of the stream in its queue, and where the record ends. */
 function holderOf(connection: ConnectionState, position: number, only: SubflowState | null): { subflow: SubflowState; end: number; sentAt: number } | null {
   for (const subflow of only === null ? connection.subflows : [only]) {
-    for (let record = subflow.tcb.head; record !== null; record = record.next) {
+    for (const record of subflow.tcb.queue) {
       if (!(record.tag instanceof Mapping)) continue;
       const start = record.tag.dataPosition + (record.position - record.tag.position);
       const end = start + (record.end - record.position);

@@ -1,6 +1,6 @@
 /** What the Multipath TCP options of an acceptable segment do. */
-import { DSS_FLAG, FLAG, isMalformed, parseMptcpOption, RESET_REASON, SUBTYPE } from '@subflow/wire';
-import type { MpCapable, MptcpOption, Segment } from '@subflow/wire';
+import { DSS_FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
+import type { MpCapable, MpFastclose, MpPrio, MptcpOption, MpTcprst, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
 import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
 import { dataAcknowledged } from './data-ack.ts';
@@ -8,149 +8,205 @@ import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, hasSubtype, infiniteMapping, receivedFail } from './fallback.ts';
 import { capableThirdAck, joinFourthAck, joinThirdAck } from './handshake.ts';
 import { addMapping, receivedDataPosition, subflowPosition, VOID } from './mapping.ts';
-import { MODE, PHASE } from './state.ts';
-import type { ConnectionState, SubflowState } from './state.ts';
+import { optionAt } from './options.ts';
+import { hasKeys, MODE, PHASE } from './state.ts';
+import type { ConnectionState, KeyedConnection, SubflowState } from './state.ts';
 import { wakeSenders } from './wake.ts';
+import { answerAgain } from '../tcp/answers.ts';
+import type { Accepted } from '../tcp/verdict.ts';
 
-/** Processes the options. Returns false when the segment must go no further. */
-export function segmentOptions(subflow: SubflowState, segment: Segment, now: number): boolean {
+/** Processes the options of an accepted segment. Returns false when the segment must go no further. */
+export function segmentOptions(subflow: SubflowState, accepted: Accepted, now: number): boolean {
   const { connection } = subflow;
+  const { segment } = accepted;
   if (connection.mode === MODE.tcp) {
-    if (subflow.peerMaps) takeLateMapping(subflow, segment);
+    if (subflow.peerMaps && hasKeys(connection) && !takeLateMapping(subflow, connection, segment)) return false;
     return subflow.failUntil === 0 || afterFailure(subflow, segment, now);
   }
   // FASTCLOSE_WAIT: no data is accepted any more, only the RST or the peer's own MP_FASTCLOSE is waited for (RFC 8684 §3.5).
-  if (subflow.fastclose && (segment.flags & FLAG.rst) === 0 && !hasSubtype(segment, SUBTYPE.fastclose)) return false;
+  if (subflow.fastclose && !hasSubtype(segment, SUBTYPE.fastclose)) return false;
   subflow.condemnedAt = 0;
-  if (!subflow.established && (segment.flags & FLAG.rst) === 0) {
+  if (!subflow.established) {
     const proceed = subflow.joining
       ? subflow.active
         ? joinFourthAck(subflow, segment, now)
         : joinThirdAck(subflow, segment, now)
       : capableThirdAck(subflow, segment, now);
     if (!proceed) return false;
-    if ((connection.mode as string) === MODE.tcp) return true;
+    if (!isMultipath(connection)) return true;
   }
+  // What follows is covered by the keys; a subflow that is established has them.
+  if (!hasKeys(connection)) return true;
   // A DSS beside an announcement makes the join that answers it permissible (RFC 8684 §3.1).
-  if (segment.hasDss && (segment.flags & FLAG.rst) === 0) confirm(subflow, now);
+  if (segment.hasDss) confirm(subflow, now);
   for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const at = segment.otherMptcp[i]!;
-    const option = parseMptcpOption(segment.view, at, segment.view.getUint8(at + 1));
-    if (isMalformed(option)) continue;
-    if (!takeOption(subflow, segment, option, now)) return false;
+    const option = optionAt(segment, i);
+    if (option !== null && !takeOption(subflow, connection, segment, option, now)) return false;
   }
-  if ((segment.flags & FLAG.rst) !== 0) return true;
   if (segment.hasDss) {
-    if (!takeDss(subflow, segment, now)) return false;
+    if (!takeDss(subflow, connection, segment, now)) return false;
   } else if (!bareAcknowledgement(subflow, segment, now)) {
     return false;
   }
   return !subflow.closed;
 }
 
-function takeOption(subflow: SubflowState, segment: Segment, option: MptcpOption, now: number): boolean {
+/**
+ * Processes the options of a RST that counts: why the peer resets (RFC 8684 §3.6), and whether it means the whole connection
+ * (§3.5). Nothing else on it has a meaning, in whatever state the handshake is. Returns false when the connection is over.
+ */
+export function resetOptions(subflow: SubflowState, segment: Segment, now: number): boolean {
   const { connection } = subflow;
+  if (connection.mode === MODE.tcp) return true;
+  for (let i = 0; i < segment.otherMptcpCount; i++) {
+    const option = optionAt(segment, i);
+    if (option?.subtype === 'tcprst') takeResetReason(subflow, option);
+    if (option?.subtype === 'fail') connection.host.mib('MPFailRx');
+  }
+  for (let i = 0; i < segment.otherMptcpCount; i++) {
+    const option = optionAt(segment, i);
+    if (option?.subtype !== 'fastclose' || !namesOurKey(connection, option)) continue;
+    connection.host.mib('MPFastcloseRx');
+    receivedFastclose(connection, subflow, now);
+  }
+  return true;
+}
+
+function takeResetReason(subflow: SubflowState, option: MpTcprst): void {
+  subflow.connection.host.mib('MPRstRx');
+  subflow.peerResetReason = option.reason;
+  subflow.peerResetTransient = (option.flags & 1) !== 0;
+}
+
+function namesOurKey(connection: ConnectionState, option: MpFastclose): boolean {
+  const { local } = connection;
+  if (local !== null && (option.receiverKey.high | 0) === local.high && (option.receiverKey.low | 0) === local.low) return true;
+  connection.host.count('mptcp-fastclose-key');
+  return false;
+}
+
+/** A step of the handshake may have ended in fallback. */
+function isMultipath(connection: ConnectionState): boolean {
+  return connection.mode === MODE.mptcp;
+}
+
+function takeOption(subflow: SubflowState, connection: KeyedConnection, segment: Segment, option: MptcpOption, now: number): boolean {
   switch (option.subtype) {
     case 'capable':
-      takeCapableData(subflow, segment, option, now);
-      return !subflow.closed;
+      return takeCapableData(subflow, connection, segment, option, now) && !subflow.closed;
     case 'add-addr':
       receivedAddAddress(connection, option, now);
       return !subflow.closed;
     case 'remove-addr':
       receivedRemoveAddress(connection, option.addressIds, now);
       return !subflow.closed;
-    case 'prio': {
-      const backup = (option.flags & 1) !== 0;
-      connection.host.mib('MPPrioRx');
-      // Version 0's form names an address id; it then concerns the subflows of that address (RFC 6824 §3.3.8).
-      for (const other of connection.subflows) {
-        if (option.addressId === null || !connection.version.namesPriority ? other !== subflow : other.remoteId !== option.addressId) continue;
-        other.remoteBackup = backup;
-        connection.pathManager?.onSubflowPriority?.(connection, other, backup, now);
-        connection.host.emit({ type: 'subflow-priority', time: now, connection: connection.id, subflow: other.id, backup, byPeer: true });
-      }
-      wakeSenders(connection);
+    case 'prio':
+      takePriority(subflow, connection, option, now);
       return true;
-    }
     case 'fail':
       connection.host.mib('MPFailRx');
-      receivedFail(subflow, positionOf64(connection.local!.idsnHigh, connection.local!.idsnLow, option.dsn.high | 0, option.dsn.low | 0), now);
+      receivedFail(subflow, positionOf64(connection.local.idsnHigh, connection.local.idsnLow, option.dsn.high | 0, option.dsn.low | 0), now);
       return !subflow.closed;
     case 'fastclose':
-      if ((option.receiverKey.high | 0) !== connection.local!.high || (option.receiverKey.low | 0) !== connection.local!.low) {
-        connection.host.count('mptcp-fastclose-key');
-        return true;
-      }
+      if (!namesOurKey(connection, option)) return true;
       connection.host.mib('MPFastcloseRx');
-      receivedFastclose(connection, now);
+      receivedFastclose(connection, null, now);
       return false;
     case 'join-ack':
       // Our fourth ACK was lost: every third ACK must be acknowledged, or the peer never leaves PRE_ESTABLISHED (RFC 8684 §3.2).
-      if (!subflow.active) subflow.tcb.ackNow = true;
+      if (!subflow.active) answerAgain(subflow.tcb, now);
       return true;
     case 'tcprst':
-      connection.host.mib('MPRstRx');
-      subflow.peerResetReason = option.reason;
-      subflow.peerResetTransient = (option.flags & 1) !== 0;
+      takeResetReason(subflow, option);
       return true;
-    default:
+    case 'join-syn':
+    case 'join-synack':
+    case 'dss':
+    case 'unknown':
       return true;
   }
 }
 
-/** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). */
-function takeCapableData(subflow: SubflowState, segment: Segment, option: MpCapable, now: number): void {
-  const { connection } = subflow;
-  if (option.dataLength === null || connection.remote === null || subflow.joining || !connection.version.mapsWithCapable) return;
-  if (segment.payloadLength === 0 || option.dataLength === 0) return;
-  if (!checksumAsNegotiated(subflow, option.checksum ?? -1, true, now)) return;
-  confirm(subflow, now);
-  addMapping(subflow, 1, 1 + subflow.receiveOffset, option.dataLength, false, option.checksum ?? -1);
+function takePriority(subflow: SubflowState, connection: ConnectionState, option: MpPrio, now: number): void {
+  connection.host.mib('MPPrioRx');
+  if (option.addressId !== null && !connection.version.namesPriority) {
+    // The four octets are version 0's; in version 1 the option has three (RFC 8684 §3.3.8, Figure 11).
+    connection.host.count('mptcp-prio-length');
+    return;
+  }
+  const backup = (option.flags & 1) !== 0;
+  // Version 0's form names an address id; it then concerns the subflows of that address (RFC 6824 §3.3.8).
+  for (const other of connection.subflows) {
+    if (option.addressId === null ? other !== subflow : other.remoteId !== option.addressId) continue;
+    other.remoteBackup = backup;
+    connection.pathManager?.onSubflowPriority?.(connection, other, backup, now);
+    connection.host.emit({ type: 'subflow-priority', time: now, connection: connection.id, subflow: other.id, backup, byPeer: true });
+  }
+  wakeSenders(connection);
 }
 
-function takeDss(subflow: SubflowState, segment: Segment, now: number): boolean {
-  const { connection } = subflow;
+/** MP_CAPABLE with data stands for a mapping at the start of the stream (RFC 8684 §3.1). Returns whether the segment may go on. */
+function takeCapableData(subflow: SubflowState, connection: KeyedConnection, segment: Segment, option: MpCapable, now: number): boolean {
+  if (option.dataLength === null || subflow.joining || !connection.version.mapsWithCapable) return true;
+  if (segment.payloadLength === 0 || option.dataLength === 0) return true;
+  const checksum = option.checksum ?? -1;
+  if (!checksumAsNegotiated(subflow, checksum, true, now)) return false;
+  confirm(subflow, now);
+  return addMapping(subflow, connection, { ssn: 1, dataPosition: 1 + subflow.receiveOffset, length: option.dataLength, fin: false, checksum });
+}
+
+function takeDss(subflow: SubflowState, connection: KeyedConnection, segment: Segment, now: number): boolean {
   subflow.dataAcked = true;
   const flags = segment.dssFlags;
   if ((flags & DSS_FLAG.dataAck) !== 0) takeDataAck(connection, subflow, segment, now);
   if (connection.closed) return true;
   if ((flags & DSS_FLAG.mapping) === 0) return true;
-  const position = receivedDataPosition(connection, segment);
-  if (segment.dataLength === 0) return !(position >= 0) || infiniteMapping(subflow, segment, position, now);
-  if (!checksumAsNegotiated(subflow, segment.dssChecksum, segment.dataLength > 1 || (flags & DSS_FLAG.dataFin) === 0, now)) return false;
-  if (!(position >= 0)) {
+  const dataPosition = receivedDataPosition(connection, segment);
+  const { ssn, dataLength: length, dssChecksum: checksum } = segment;
+  if (length === 0) return !(dataPosition >= 0) || infiniteMapping(subflow, segment, dataPosition, now);
+  const fin = (flags & DSS_FLAG.dataFin) !== 0;
+  if (!checksumAsNegotiated(subflow, checksum, length > 1 || !fin, now)) return false;
+  if (!(dataPosition >= 0)) {
     // Mapped, but nowhere near the window: its bytes are acknowledged below and go no further (RFC 8684 §3.3.2).
     connection.host.count('mptcp-dsn-out-of-range');
     connection.host.mib('NoDSSInWindow');
-    addMapping(subflow, segment.ssn, VOID, segment.dataLength, false, segment.dssChecksum);
-    return true;
+    return addMapping(subflow, connection, { ssn, dataPosition: VOID, length, fin: false, checksum });
   }
-  const fin = (flags & DSS_FLAG.dataFin) !== 0;
-  if (fin) {
-    const at = position + segment.dataLength - 1;
-    // Once declared, the end of the stream stays where it is. A window of slack: the DATA_FIN of a sane peer lies at most
-    // one octet behind the window.
-    if (connection.remoteFin < 0 && at >= connection.dataRcvNxt && at <= connection.dataRcvEdge + 65536) connection.remoteFin = at;
-    subflow.tcb.ackNow = true;
-    if (connection.remoteFin === connection.dataRcvNxt) remoteFinReached(connection, now);
-  }
-  if (!(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
-  return true;
+  if (fin) takeDataFin(subflow, dataPosition + length - 1, now);
+  return (fin && length === 1) || addMapping(subflow, connection, { ssn, dataPosition, length, fin, checksum });
 }
 
-/** A mapping from a peer that has not noticed our fallback. */
-function takeLateMapping(subflow: SubflowState, segment: Segment): void {
-  if (!segment.hasDss || (segment.dssFlags & DSS_FLAG.mapping) === 0 || subflow.connection.remote === null) return;
-  const position = receivedDataPosition(subflow.connection, segment);
-  if (segment.dataLength === 0) {
+/**
+ * DATA_FIN at a data position. The first is acknowledged at once. One that comes again is so only when all before it has
+ * arrived: its sender has missed our DATA_ACK. While something is missing an answer would say nothing new, and two ends that
+ * both wait, with a DATA_FIN on every ACK, would answer each other for ever.
+ */
+function takeDataFin(subflow: SubflowState, at: number, now: number): void {
+  const { connection } = subflow;
+  if (connection.remoteFin < 0) {
+    // A window of slack: the DATA_FIN of a sane peer lies at most one octet behind the window.
+    if (at < connection.dataRcvNxt || at > connection.dataRcvEdge + 65536) return;
+    connection.remoteFin = at;
+    subflow.tcb.ackNow = true;
+    if (at === connection.dataRcvNxt) remoteFinReached(connection, now);
+  } else if (connection.receiveEnded) {
+    answerAgain(subflow.tcb, now);
+  }
+}
+
+/** A mapping from a peer that has not noticed our fallback. Returns whether the segment may go on. */
+function takeLateMapping(subflow: SubflowState, connection: KeyedConnection, segment: Segment): boolean {
+  if (!segment.hasDss || (segment.dssFlags & DSS_FLAG.mapping) === 0) return true;
+  const dataPosition = receivedDataPosition(connection, segment);
+  const { ssn, dataLength: length, dssChecksum: checksum } = segment;
+  if (length === 0) {
     // Infinite: the peer knows, and says where its stream stands (RFC 8684 §3.7).
-    if (position >= 0) subflow.connection.receiveDelta = position - subflowPosition(subflow, segment.ssn);
+    if (dataPosition >= 0) connection.receiveDelta = dataPosition - subflowPosition(subflow, ssn);
     subflow.peerMaps = false;
-    return;
+    return true;
   }
   const fin = (segment.dssFlags & DSS_FLAG.dataFin) !== 0;
-  if (position >= 0 && !(fin && segment.dataLength === 1)) addMapping(subflow, segment.ssn, position, segment.dataLength, fin, segment.dssChecksum);
+  return !(dataPosition >= 0) || (fin && length === 1) || addMapping(subflow, connection, { ssn, dataPosition, length, fin, checksum });
 }
 
 /** A checksum that is missing, or there without having been negotiated: the peer does not keep to what was agreed (RFC 8684 §3.3). */
@@ -163,8 +219,8 @@ function checksumAsNegotiated(subflow: SubflowState, checksum: number, hasData: 
   return false;
 }
 
-function takeDataAck(connection: ConnectionState, subflow: SubflowState, segment: Segment, now: number): void {
-  const local = connection.local!;
+function takeDataAck(connection: KeyedConnection, subflow: SubflowState, segment: Segment, now: number): void {
+  const { local } = connection;
   const position =
     (segment.dssFlags & DSS_FLAG.dataAck64) !== 0
       ? positionOf64(local.idsnHigh, local.idsnLow, segment.dataAckHigh, segment.dataAckLow)
@@ -175,7 +231,9 @@ function takeDataAck(connection: ConnectionState, subflow: SubflowState, segment
     return;
   }
   // The window counts from the DATA_ACK and its edge never moves left (RFC 8684 §3.3.2, §3.3.4).
-  const edge = position + segment.window * 2 ** subflow.tcb.sndScale;
+  const window = segment.window << subflow.tcb.sndScale;
+  if (window > connection.maxDataWnd) connection.maxDataWnd = window;
+  const edge = position + window;
   const wider = edge > connection.dataWndEdge;
   if (wider) connection.dataWndEdge = edge;
   // Progress at the data level: the options get through. An old segment that was overtaken says nothing.

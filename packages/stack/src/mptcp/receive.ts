@@ -27,8 +27,8 @@ export function deliverFromSubflow(subflow: SubflowState, bytes: Uint8Array, off
     if (subflow.closed) return;
     const mapping = mappingAt(subflow, at);
     if (mapping === null) {
-      const next = subflow.mappings?.[0];
-      const size = next === undefined ? left : Math.min(left, next.position - at);
+      const next = subflow.mappings?.first ?? null;
+      const size = next === null ? left : Math.min(left, next.position - at);
       if (!unmappedData(subflow, at, now)) return;
       if ((connection.mode as string) === MODE.tcp) continue;
       at += size;

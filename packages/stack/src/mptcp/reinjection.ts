@@ -1,4 +1,5 @@
 /** Sending data again on another subflow (RFC 8684 §3.3.6). */
+import { IntervalList } from '../intervals.ts';
 import { Mapping } from './mapping.ts';
 import type { ConnectionState, ReinjectionRange, SubflowState } from './state.ts';
 import { wakeSenders } from './wake.ts';
@@ -8,15 +9,15 @@ export type ReinjectionCause = 'timeout' | 'closed' | 'data-timeout';
 /** Queues everything a subflow has not had acknowledged, as far as it is not acknowledged at the data level. */
 export function reinjectSubflow(subflow: SubflowState, cause: ReinjectionCause, now: number): void {
   const { connection, tcb } = subflow;
-  for (let record = tcb.head; record !== null; record = record.next) {
+  for (const record of tcb.queue) {
     if (!(record.tag instanceof Mapping)) continue;
     const start = record.tag.dataPosition + (record.position - record.tag.position);
     addRange(connection, start, start + (record.end - record.position), cause === 'closed' ? null : subflow);
   }
   if (connection.reinjections === null) return;
   wakeSenders(connection);
-  const first = connection.reinjections[0]!;
-  const last = connection.reinjections[connection.reinjections.length - 1]!;
+  const { first, last } = connection.reinjections;
+  if (first === null || last === null) return;
   connection.host.emit({
     type: 'reinjection',
     time: now,
@@ -53,7 +54,7 @@ export function headInFlight(connection: ConnectionState): boolean {
   const head = connection.dataUna;
   if (connection.reinjections !== null) return true;
   for (const subflow of connection.subflows) {
-    for (let record = subflow.tcb.head; record !== null; record = record.next) {
+    for (const record of subflow.tcb.queue) {
       if (!(record.tag instanceof Mapping)) continue;
       const start = record.tag.dataPosition + (record.position - record.tag.position);
       if (start <= head && head < start + (record.end - record.position)) return true;
@@ -66,9 +67,8 @@ export function headInFlight(connection: ConnectionState): boolean {
 export function nextReinjection(connection: ConnectionState): ReinjectionRange | null {
   const ranges = connection.reinjections;
   if (ranges === null) return null;
-  while (ranges.length > 0) {
-    const first = ranges[0]!;
-    if (first.position < connection.dataUna) first.position = connection.dataUna;
+  for (let first = ranges.first; first !== null; first = ranges.first) {
+    if (first.position < connection.dataUna) first.position = Math.min(connection.dataUna, first.end);
     if (first.avoid !== null && first.avoid.closed) first.avoid = null;
     if (first.position < first.end) return first;
     ranges.shift();
@@ -81,28 +81,19 @@ export function nextReinjection(connection: ConnectionState): ReinjectionRange |
 function addRange(connection: ConnectionState, start: number, end: number, avoid: SubflowState | null): void {
   let position = Math.max(start, connection.dataUna);
   if (position >= end) return;
-  connection.reinjections ??= [];
-  const ranges = connection.reinjections;
-  let i = 0;
-  while (i < ranges.length && position < end) {
-    const range = ranges[i]!;
-    if (range.end <= position) {
-      i++;
+  const ranges = (connection.reinjections ??= new IntervalList<ReinjectionRange>());
+  while (position < end) {
+    const next = ranges.after(position);
+    if (next !== null && next.position <= position) {
+      // Queued: on any subflow, when one of the two who want it does not care.
+      if (avoid === null) next.avoid = null;
+      position = next.end;
       continue;
     }
-    if (range.position > position) {
-      const gapEnd = Math.min(end, range.position);
-      ranges.splice(i, 0, { position, end: gapEnd, avoid });
-      position = gapEnd;
-    } else {
-      if (avoid === null) range.avoid = null;
-      position = range.end;
-    }
-    i++;
-  }
-  if (position < end) {
-    const last = ranges[ranges.length - 1];
-    if (last !== undefined && last.end === position && last.avoid === avoid) last.end = end;
-    else ranges.push({ position, end, avoid });
+    const gapEnd = next === null ? end : Math.min(end, next.position);
+    const before = ranges.before(position);
+    if (before !== null && before.end === position && before.avoid === avoid) before.end = gapEnd;
+    else ranges.insert({ position, end: gapEnd, avoid });
+    position = gapEnd;
   }
 }

@@ -33,7 +33,7 @@ function scheduleNew(connection: ConnectionState, now: number): boolean {
     const waiting = connection.sendBuffer.end - connection.dataNxt;
     const window = connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : waiting;
     const length = Math.min(waiting, window);
-    if (length <= 0) {
+    if (length <= 0 || (length < waiting && connection.mode === MODE.mptcp && tooSmall(connection, length))) {
       waitForWindow(connection, now);
       if (connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
       return false;
@@ -124,7 +124,17 @@ function select(connection: ConnectionState, round: SchedulingRound): SubflowSta
   return connection.scheduler === null ? null : (connection.scheduler.select(usable, round, round.roomOf) as SubflowState | null);
 }
 
-/** The shared window is closed: one subflow probes it. */
+/** A window that is not worth sending into (RFC 9293 §3.8.6.2.1), at the data level; the override timeout of a subflow lets data in. */
+function tooSmall(connection: ConnectionState, window: number): boolean {
+  let segment = Number.POSITIVE_INFINITY;
+  for (const subflow of connection.subflows) {
+    if (subflow.tcb.override) return false;
+    segment = Math.min(segment, subflow.tcb.mss);
+  }
+  return window < Math.min(segment, connection.maxDataWnd / 2);
+}
+
+/** The shared window is closed, or too small: one subflow's persist timer runs for it. */
 function waitForWindow(connection: ConnectionState, now: number): void {
   if (connection.dataNxt > connection.dataUna) return;
   let best: SubflowState | null = null;
@@ -145,7 +155,7 @@ function waitForWindow(connection: ConnectionState, now: number): void {
 export function lowestReference(connection: ConnectionState): number {
   let lowest = connection.dataUna;
   for (const { tcb } of connection.subflows) {
-    for (let record = tcb.head; record !== null; record = record.next) {
+    for (const record of tcb.queue) {
       if (record.slices.length === 0) continue;
       if (!(record.tag instanceof Mapping)) return 0;
       if (record.tag.dataPosition < lowest) lowest = record.tag.dataPosition;

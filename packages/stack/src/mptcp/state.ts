@@ -6,6 +6,7 @@ import { formatEndpoint } from '@subflow/wire';
 import { ReceiveQueue, SendBuffer } from '../buffers.ts';
 import type { ChunkPool } from '../buffers.ts';
 import type { FallbackReason, StackEvent } from '../events.ts';
+import type { IntervalList } from '../intervals.ts';
 import type { Limits, MptcpConfig } from './config.ts';
 import type { CoupledFactory } from './congestion/controllers.ts';
 import type { MptcpCounter } from './counters.ts';
@@ -17,7 +18,7 @@ import { VERSION_1 } from './version.ts';
 import type { MptcpVersion, VersionNumber } from './version.ts';
 import type { TcpConfig } from '../tcp/config.ts';
 import type { CongestionFactory, CongestionView } from '../tcp/congestion/types.ts';
-import type { OutOfOrderRun } from '../tcp/reassembly.ts';
+import type { OutOfOrder } from '../tcp/out-of-order.ts';
 import type { CloseReason } from '../tcp/state.ts';
 import type { Tcb } from '../tcp/tcb.ts';
 
@@ -88,17 +89,12 @@ export interface OpenEnds {
 }
 
 /** Something to say about addresses: an announcement until echoed, an echo or a removal once. */
-export interface PendingAnnouncement {
-  kind: 'add' | 'echo' | 'remove';
+export type PendingAnnouncement = {
   id: number;
-  /** All ids of a removal. */
-  ids: readonly number[];
-  address: Uint8Array | null;
-  port: number | null;
   /** Transmissions so far. */
   tries: number;
   nextAt: number;
-}
+} & ({ kind: 'add' | 'echo'; address: Uint8Array; port: number | null } | { kind: 'remove'; ids: readonly number[] });
 
 /** Data [position, end) that must go out again, preferably not on the subflow it was stuck on. */
 export interface ReinjectionRange {
@@ -206,13 +202,15 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   dataUna = 1;
   dataNxt = 1;
   dataWndEdge = 1;
+  /** Widest window the peer has offered. */
+  maxDataWnd = 0;
   sendLimit: number;
   sendClosed = false;
   finSent = false;
   finAcknowledged = false;
   wantsWritable = false;
   noDelay: boolean;
-  reinjections: ReinjectionRange[] | null = null;
+  reinjections: IntervalList<ReinjectionRange> | null = null;
   reinjectedBytes = 0;
   /** Offset from subflow to data positions after fallback. */
   sendDelta = 0;
@@ -223,8 +221,7 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   /** Right edge of the window offered; never moves left (RFC 8684 §3.3.4). */
   dataRcvEdge = 1;
   receiveLimit: number;
-  outOfOrder: OutOfOrderRun[] | null = null;
-  outOfOrderBytes = 0;
+  outOfOrder: OutOfOrder | null = null;
   remoteFin = -1;
   receiveEnded = false;
   readableTold = false;
@@ -308,6 +305,11 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
     return this.phase === PHASE.closed;
   }
 
+  /** Bytes that wait for earlier ones of another subflow. */
+  get outOfOrderBytes(): number {
+    return this.outOfOrder?.bytes ?? 0;
+  }
+
   /** Bytes waiting to be read. */
   get readable(): number {
     return this.received.length;
@@ -333,6 +335,13 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
       subflows: this.subflows.map((subflow) => subflow.id),
     };
   }
+}
+
+/** A connection whose keys are both known: only then can options be checked or made that the keys cover (RFC 8684 §3.1). */
+export type KeyedConnection = ConnectionState & { local: KeyMaterial; remote: KeyMaterial };
+
+export function hasKeys(connection: ConnectionState): connection is KeyedConnection {
+  return connection.local !== null && connection.remote !== null;
 }
 
 /** State of one subflow: what Multipath TCP keeps about a TCP connection of its own. */
@@ -381,7 +390,7 @@ export class SubflowState implements ManagedSubflow {
   penalisedUntil = 0;
 
   // Received mappings.
-  mappings: ReceivedMapping[] | null = null;
+  mappings: IntervalList<ReceivedMapping> | null = null;
   pendingMapping: PendingMapping | null = null;
   /** We have fallen back, the peer still maps its data. */
   peerMaps = false;

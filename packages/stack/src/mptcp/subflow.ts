@@ -1,40 +1,65 @@
 /** One subflow: the TCP connection and what Multipath TCP keeps about it. It is the {@link TcpUser} of its TCP. */
 import type { Segment } from '@subflow/wire';
+import type { ChunkPool } from '../buffers.ts';
 import { closed, lastSubflowGone, remoteFinReached } from './close.ts';
 import { dataAcknowledged } from './data-ack.ts';
 import { handshakeSegment, synTimedOut, tcpEstablished } from './handshake.ts';
 import { shiftedBy } from './keys.ts';
-import { segmentOptions } from './options-in.ts';
+import { resetOptions, segmentOptions } from './options-in.ts';
 import { writeSegmentOptions } from './options-out.ts';
 import { deliverFromSubflow } from './receive.ts';
 import { reinjectSubflow } from './reinjection.ts';
 import { schedule } from './send.ts';
 import { MODE, PHASE, SubflowState } from './state.ts';
-import { wakeSenders } from './wake.ts';
-import { receiveWindow } from './window.ts';
+import { maySend, wakeSenders } from './wake.ts';
+import { receiveWindow, roomAhead } from './window.ts';
 import { closeSend } from '../tcp/close.ts';
-import type { SendRecord } from '../tcp/record.ts';
 import type { CloseReason } from '../tcp/state.ts';
-import type { TcpUser } from '../tcp/user.ts';
+import type { OptionPlace, TcpUser } from '../tcp/user.ts';
+import type { Accepted } from '../tcp/verdict.ts';
 
 /** DSS with 8-byte numbers and checksum, or 8-byte numbers and two NOPs (RFC 8684 §3.3, Figure 9). */
 const DSS_SPACE = 28;
 
 export class Subflow extends SubflowState implements TcpUser {
+  get chunks(): ChunkPool {
+    return this.connection.host.chunks;
+  }
+
+  get sharesWindow(): boolean {
+    return this.connection.mode === MODE.mptcp;
+  }
+
+  roomAhead(): number {
+    return roomAhead(this.connection);
+  }
+
+  waiting(): number {
+    const { connection } = this;
+    if (!maySend(this) || connection.phase !== PHASE.open) return 0;
+    // What the data-level window holds back is probed once for all subflows (`send.ts`).
+    if (connection.mode === MODE.mptcp && connection.dataWndEdge <= connection.dataNxt) return 0;
+    return connection.sendBuffer.end - connection.dataNxt;
+  }
+
   optionSpace(): number {
     return this.connection.mode === MODE.mptcp ? DSS_SPACE : 0;
   }
 
-  writeOptions(kind: number, record: SendRecord | null, position: number, length: number, view: DataView, at: number, room: number, now: number): number {
-    return writeSegmentOptions(this, kind, record, position, length, view, at, room, now);
+  writeOptions(place: OptionPlace, now: number): number {
+    return writeSegmentOptions(this, place, now);
   }
 
   onHandshake(segment: Segment, now: number): boolean {
     return handshakeSegment(this, segment, now);
   }
 
-  onSegment(segment: Segment, _payloadPosition: number, now: number): boolean {
-    return segmentOptions(this, segment, now);
+  onSegment(accepted: Accepted, now: number): boolean {
+    return segmentOptions(this, accepted, now);
+  }
+
+  onReset(segment: Segment, now: number): boolean {
+    return resetOptions(this, segment, now);
   }
 
   deliver(bytes: Uint8Array, offset: number, length: number, position: number, now: number): void {

@@ -61,16 +61,26 @@ export function versionOf(number: VersionNumber): MptcpVersion {
   return number === 0 ? VERSION_0 : VERSION_1;
 }
 
+/** MP_CAPABLE with the sender's key; with both keys. */
+export type CapableWithKey = MpCapable & { senderKey: U64 };
+export type ThirdAck = MpCapable & { senderKey: U64; receiverKey: U64 };
+
 /** Whether MP_CAPABLE has an algorithm we know: bit H of C to H (RFC 6824 §3.1), of D to H (RFC 8684 §3.1). */
 function knowsAlgorithm(option: MpCapable): boolean {
   return (option.flags & CAPABLE_FLAG.sha256) !== 0 && (option.flags & CAPABLE_FLAG.extensibility) === 0;
+}
+
+/** A version, and the option that offers it; in version 0 with the initiator's key. */
+export interface Offer {
+  readonly version: MptcpVersion;
+  readonly option: MpCapable;
 }
 
 /**
  * The version in which to answer the MP_CAPABLE options of a SYN, and the option that decides it. A higher version
  * than ours is answered with ours (RFC 8684 §3.1); beside each other, the newer one wins.
  */
-export function chooseVersion(options: readonly MpCapable[], accepted: readonly VersionNumber[]): { version: MptcpVersion; option: MpCapable } | null {
+export function chooseVersion(options: readonly MpCapable[], accepted: readonly VersionNumber[]): Offer | null {
   if (accepted.includes(1)) {
     const option = options.find((one) => one.version >= 1 && one.senderKey === null && knowsAlgorithm(one));
     if (option !== undefined) return { version: VERSION_1, option };
@@ -83,12 +93,12 @@ export function chooseVersion(options: readonly MpCapable[], accepted: readonly 
 }
 
 /** Whether the MP_CAPABLE of a SYN+ACK accepts what we offered in this version. Our own key in it is an echo, not an answer. */
-export function acceptsOffer(version: MptcpVersion, option: MpCapable, own: U64 | null): boolean {
+export function acceptsOffer(version: MptcpVersion, option: MpCapable, own: U64 | null): option is CapableWithKey {
   if (option.version !== version.number || option.senderKey === null || option.receiverKey !== null || !knowsAlgorithm(option)) return false;
   return own === null || (option.senderKey.high | 0) !== (own.high | 0) || (option.senderKey.low | 0) !== (own.low | 0);
 }
 
-/** Whether MP_CAPABLE is a third ACK (or first data) of this version: both keys. */
-export function isThirdAck(version: MptcpVersion, option: MpCapable): boolean {
-  return option.version === version.number && option.senderKey !== null && option.receiverKey !== null;
+/** Whether MP_CAPABLE is a third ACK (or first data) of this version: both keys, and an algorithm that both know (RFC 8684 §3.1). */
+export function isThirdAck(version: MptcpVersion, option: MpCapable): option is ThirdAck {
+  return option.version === version.number && option.senderKey !== null && option.receiverKey !== null && knowsAlgorithm(option);
 }

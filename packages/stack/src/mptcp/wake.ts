@@ -9,6 +9,6 @@ export function wakeSenders(connection: ConnectionState): void {
 
 /** Whether new data may go on this subflow at all. */
 export function maySend(subflow: SubflowState): boolean {
-  const { state, finQueued } = subflow.tcb;
-  return subflow.established && !subflow.closing && !finQueued && (state === STATE.established || state === STATE.closeWait);
+  const { state, fin } = subflow.tcb;
+  return subflow.established && !subflow.closing && fin === 'none' && (state === STATE.established || state === STATE.closeWait);
 }

@@ -6,15 +6,20 @@ import { maySend } from './wake.ts';
 /** Auto-tuning interval when no RTT is known, microseconds. */
 const DEFAULT_INTERVAL = 100_000;
 
+/**
+ * Receiver-side silly-window avoidance (RFC 9293 §3.8.6.2.2): the edge moves only by a segment or half the buffer. One rule
+ * for the window that is sent and for whether sending it is worth an ACK.
+ */
+function edgeToOffer(connection: ConnectionState, segment: number): number {
+  const edge = connection.dataRcvNxt + Math.max(0, connection.receiveLimit - connection.received.length);
+  const offered = connection.dataRcvEdge - connection.dataRcvNxt;
+  const enough = edge - connection.dataRcvEdge >= Math.min(segment, connection.receiveLimit / 2) || offered >= segment;
+  return enough && edge > connection.dataRcvEdge ? edge : connection.dataRcvEdge;
+}
+
 /** Bytes to advertise now, relative to the next data expected; moves the right edge, never to the left. */
 export function receiveWindow(connection: ConnectionState, segment: number): number {
-  const free = connection.receiveLimit - connection.received.length;
-  const edge = connection.dataRcvNxt + Math.max(0, free);
-  const offered = connection.dataRcvEdge - connection.dataRcvNxt;
-  // RFC 9293 §3.8.6.2.2: move the edge only by a segment or half the buffer.
-  if (edge - connection.dataRcvEdge >= Math.min(segment, connection.receiveLimit / 2) || offered >= segment) {
-    if (edge > connection.dataRcvEdge) connection.dataRcvEdge = edge;
-  }
+  connection.dataRcvEdge = edgeToOffer(connection, segment);
   return Math.max(0, connection.dataRcvEdge - connection.dataRcvNxt);
 }
 
@@ -24,12 +29,15 @@ export function noteConsumed(connection: ConnectionState, count: number, now: nu
   tuneReceiveBuffer(connection, now);
   if (connection.receiveEnded || connection.phase === PHASE.closed) return;
   const offered = connection.dataRcvEdge - connection.dataRcvNxt;
-  const free = connection.receiveLimit - connection.received.length;
-  // A window update when the window was all but closed, or has doubled.
-  if (free - offered < 2 * 1460 || (offered > connection.receiveLimit / 2 && free < 2 * offered)) {
-    if (!(offered < 1460 && free >= Math.min(1460, connection.receiveLimit / 2))) return;
+  for (const subflow of connection.subflows) {
+    if (!subflow.established || !(maySend(subflow) || subflow.tcb.fin !== 'none')) continue;
+    const segment = subflow.tcb.rcvMss;
+    const fresh = edgeToOffer(connection, segment) - connection.dataRcvNxt;
+    // A window update when the window was all but closed and opens, or has doubled.
+    const opens = offered < segment && fresh > offered;
+    const doubles = 2 * offered <= connection.receiveLimit && fresh >= 2 * offered && fresh - offered >= segment;
+    if (opens || doubles) subflow.requestAck();
   }
-  for (const subflow of connection.subflows) if (subflow.established && (maySend(subflow) || subflow.tcb.finQueued)) subflow.requestAck();
 }
 
 /** Dynamic right-sizing: the buffer is at least twice what the application read in the last round trip. */
@@ -54,4 +62,26 @@ function tuneReceiveBuffer(connection: ConnectionState, now: number): void {
   connection.tuneLast = Math.max(copied, connection.tuneLast);
   connection.tuneAt = now;
   connection.tuneBytes = connection.consumed;
+}
+
+/** Beyond the buffer, for what holding costs besides the bytes themselves. */
+const HOLDING_SHARE = 1.25;
+const HOLDING_EXTRA = 8192;
+
+/** A remembered mapping and its place in the list, bytes. */
+export const MAPPING_COST = 160;
+
+/** Memory that data ahead of order may take at each level, everything counted, bytes. */
+export function memoryLimit(connection: ConnectionState): number {
+  return connection.receiveLimit * HOLDING_SHARE + HOLDING_EXTRA;
+}
+
+/** What the subflows may still hold: their data ahead of order, and mappings of data that is still to come. */
+export function roomAhead(connection: ConnectionState): number {
+  let room = memoryLimit(connection);
+  for (const { tcb, mappings } of connection.subflows) {
+    if (tcb.outOfOrder !== null) room -= tcb.outOfOrder.cost;
+    if (mappings !== null) room -= mappings.length * MAPPING_COST;
+  }
+  return room;
 }

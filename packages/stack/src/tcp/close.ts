@@ -3,9 +3,9 @@ import { CLOSE_REASON, STATE } from './state.ts';
 import type { CloseReason } from './state.ts';
 import type { Tcb } from './tcb.ts';
 
-/** Queues a FIN after all queued data (RFC 9293 §3.10.4). */
+/** Queues a FIN after all queued data; deletes a connection that is not there yet (RFC 9293 §3.10.4). */
 export function closeSend(tcb: Tcb, now: number): void {
-  if (tcb.finQueued) return;
+  if (tcb.fin !== 'none') return;
   switch (tcb.state) {
     case STATE.synSent:
       remove(tcb, CLOSE_REASON.aborted, now);
@@ -13,10 +13,15 @@ export function closeSend(tcb: Tcb, now: number): void {
     case STATE.synReceived:
     case STATE.established:
     case STATE.closeWait:
-      tcb.finQueued = true;
+      tcb.fin = 'queued';
       tcb.context.wake(tcb);
       return;
-    default:
+    case STATE.closed:
+    case STATE.finWait1:
+    case STATE.finWait2:
+    case STATE.closing:
+    case STATE.lastAck:
+    case STATE.timeWait:
       return;
   }
 }
@@ -51,21 +56,20 @@ export function remove(tcb: Tcb, reason: CloseReason, now: number): void {
   tcb.context.removed(tcb);
 }
 
-/** Enters TIME-WAIT: the user is told now; the block itself stays for 2·MSL. */
+/** Enters TIME-WAIT: the user is told now; what stays for 2·MSL is the host's business (`host/time-wait.ts`). */
 export function enterTimeWait(tcb: Tcb, now: number): void {
   tcb.state = STATE.timeWait;
   tcb.user.onClosed(CLOSE_REASON.normal, now);
   stop(tcb);
-  tcb.closeAt = now + tcb.context.tcp.timeWait;
-  tcb.context.reschedule(tcb);
+  // The last ACK goes out from the block itself, with all its options.
+  tcb.context.wake(tcb);
 }
 
 function stop(tcb: Tcb): void {
-  tcb.head = tcb.tail = tcb.firstUnsent = null;
-  tcb.inFlight = tcb.lostBytes = tcb.sackedBytes = 0;
+  tcb.queue.clear();
+  tcb.outOfOrder?.clear();
   tcb.outOfOrder = null;
-  tcb.outOfOrderBytes = 0;
   tcb.retransmitAt = tcb.probeAt = tcb.reorderAt = tcb.delayedAckAt = tcb.persistAt = tcb.keepaliveAt = tcb.paceAt = tcb.closeAt = 0;
-  tcb.synPending = tcb.tlpPending = tcb.probePending = false;
+  tcb.synPending = tcb.tlpPending = tcb.probePending = tcb.override = false;
   tcb.context.reschedule(tcb);
 }

@@ -14,6 +14,8 @@ export interface TcpConfig {
   delayedAck: number;
   /** 2·MSL (RFC 9293 §3.4.2 has MSL = 2 min; Linux waits 60 s in all). */
   timeWait: number;
+  /** Connections in TIME-WAIT at most; the oldest makes room. */
+  timeWaitLimit: number;
   /** How long FIN-WAIT-2 may last after the application has closed. */
   finWait2: number;
   /** 0 turns keepalive off (RFC 9293 §3.8.4: the default). */
@@ -50,6 +52,7 @@ export const DEFAULT_TCP_CONFIG: TcpConfig = {
   maxRetransmits: 12,
   delayedAck: 40_000,
   timeWait: 60 * SECOND,
+  timeWaitLimit: 262_144,
   finWait2: 60 * SECOND,
   keepaliveIdle: 0,
   keepaliveInterval: 75 * SECOND,

@@ -3,7 +3,7 @@
  * how much was delivered between the transmission of a segment and its acknowledgement.
  */
 import type { RateSample } from './congestion/types.ts';
-import type { SendRecord } from './record.ts';
+import type { RateStamp, SendRecord } from './retransmission-queue.ts';
 
 /** State of one connection; null in the control block while nobody measures. */
 export class DeliveryRate {
@@ -16,13 +16,13 @@ export class DeliveryRate {
   private newest: SendRecord | null = null;
   readonly sample: RateSample = { delivered: 0, interval: 0, priorDelivered: 0, appLimited: false, acked: 0, rtt: -1, total: 0 };
 
-  /** A segment goes out. */
-  sent(record: SendRecord, inFlight: number, now: number): void {
+  /** What is noted with a segment that goes out now; `inFlight`: bytes out before it. */
+  stamp(inFlight: number, now: number): RateStamp {
     if (inFlight === 0) {
       this.firstSentAt = now;
       this.deliveredAt = now;
     }
-    record.rate = { delivered: this.delivered, deliveredAt: this.deliveredAt, firstSentAt: this.firstSentAt, appLimited: this.appLimitedUntil > 0 };
+    return { delivered: this.delivered, deliveredAt: this.deliveredAt, firstSentAt: this.firstSentAt, appLimited: this.appLimitedUntil > 0 };
   }
 
   /** A segment was acknowledged. */

@@ -1,6 +1,4 @@
 /** Segment sizes: MSS (RFC 9293 §3.7.1, RFC 6691), path MTU from ICMP (RFC 1191, RFC 8201) and black holes (RFC 4821 §7.7). */
-import { markLost } from './rack.ts';
-import { RECORD } from './record.ts';
 import type { Tcb } from './tcb.ts';
 
 const TCP_HEADER = 20;
@@ -32,8 +30,10 @@ export function reducePathMtu(tcb: Tcb, mtu: number): boolean {
   tcb.pathMtu = target;
   updateMss(tcb);
   // Too large segments are gone: send them again in the new size, without a congestion response (RFC 1191 §6.4).
-  for (let record = tcb.head; record !== null && record.state !== RECORD.unsent; record = record.next) {
-    if (record.state === RECORD.inFlight && (record.end - record.position > tcb.mss || tcb.interface.segmentationLimit > 0)) markLost(tcb, record);
+  for (let record = tcb.queue.oldestInFlight; record !== null;) {
+    const next = record.newer;
+    if (record.end - record.position > tcb.mss || tcb.interface.segmentationLimit > 0) tcb.queue.markLost(record);
+    record = next;
   }
   tcb.cwnd = Math.max(tcb.cwnd, 2 * tcb.mss);
   tcb.context.wake(tcb);
@@ -42,7 +42,7 @@ export function reducePathMtu(tcb: Tcb, mtu: number): boolean {
 
 /** After several timeouts of full-sized segments, tries the smallest packet every path must carry (RFC 4821 §7.7, RFC 8899 §4.3). */
 export function probeBlackHole(tcb: Tcb): void {
-  const head = tcb.head;
+  const { head } = tcb.queue;
   if (head === null || tcb.sndUna >= tcb.sndNxt) return;
   const floor = tcb.ipVersion === 4 ? MIN_MTU_IPV4 : MIN_MTU_IPV6;
   if (tcb.pathMtu <= floor || head.end - head.position < tcb.mss) return;

@@ -1,6 +1,6 @@
 /** RACK-TLP loss detection (RFC 8985). */
-import { RECORD, splitRecord } from './record.ts';
-import type { SendRecord } from './record.ts';
+import { RECORD } from './retransmission-queue.ts';
+import type { SendRecord } from './retransmission-queue.ts';
 import { CONGESTION } from './state.ts';
 import type { Tcb } from './tcb.ts';
 
@@ -14,7 +14,7 @@ export function rackDelivered(tcb: Tcb, record: SendRecord, now: number): void {
   if (record.retransmitted) {
     // An ACK that comes sooner than the minimum RTT answers the original, not the retransmission.
     if (rtt < tcb.minRtt) return;
-  } else if (record.end < tcb.rackEnd && record.end < tcb.highestSacked) {
+  } else if (record.end < tcb.rackEnd && record.end < tcb.queue.highestSacked) {
     tcb.rackReordering = true;
   }
   if (record.sentAt > tcb.rackSentAt || (record.sentAt === tcb.rackSentAt && record.end > tcb.rackEnd)) {
@@ -43,36 +43,29 @@ function reorderingWindow(tcb: Tcb): number {
   return Math.min((tcb.rackWindowMultiplier * tcb.minRtt) / 4, tcb.srtt);
 }
 
-/** Marks lost what was sent long enough before the latest delivery; arms the reordering timer for the rest (RFC 8985 §6.2 step 5). Returns the bytes marked. */
+/**
+ * Marks lost what was sent long enough before the latest delivery; arms the reordering timer for what is next (RFC 8985 §6.2
+ * step 5). Looks at records in order of transmission, so that one that is not lost ends the search. Returns the bytes marked.
+ */
 export function rackDetectLoss(tcb: Tcb, now: number): number {
+  tcb.reorderAt = 0;
   if (tcb.rackSentAt === 0) return 0;
   const window = reorderingWindow(tcb);
-  let wait = 0;
   let marked = 0;
-  for (let record = tcb.head; record !== null && record.state !== RECORD.unsent; record = record.next) {
-    // Records never retransmitted are in order of transmission: the first one sent after the latest delivery ends the walk.
-    if (!record.retransmitted && record.sentAt > tcb.rackSentAt) break;
-    if (record.state !== RECORD.inFlight) continue;
-    const before = record.sentAt < tcb.rackSentAt || (record.sentAt === tcb.rackSentAt && record.end < tcb.rackEnd);
-    if (!before) continue;
-    const remaining = record.sentAt + tcb.rackRtt + window - now;
-    if (remaining <= 0) {
-      markLost(tcb, record);
-      marked += record.end - record.position;
-    } else if (remaining > wait) {
-      wait = remaining;
+  for (let record = tcb.queue.oldestInFlight; record !== null && sentBefore(tcb, record); record = tcb.queue.oldestInFlight) {
+    const lostAt = record.sentAt + tcb.rackRtt + window;
+    if (lostAt > now) {
+      tcb.reorderAt = lostAt;
+      break;
     }
+    marked += tcb.queue.markLost(record);
   }
-  tcb.reorderAt = wait > 0 ? now + wait : 0;
   return marked;
 }
 
-/** Moves a record from in flight to lost. */
-export function markLost(tcb: Tcb, record: SendRecord): void {
-  const length = record.end - record.position;
-  if (record.state === RECORD.inFlight) tcb.inFlight -= length;
-  record.state = RECORD.lost;
-  tcb.lostBytes += length;
+/** Whether a record was sent before the one delivered last. */
+function sentBefore(tcb: Tcb, record: SendRecord): boolean {
+  return record.sentAt < tcb.rackSentAt || (record.sentAt === tcb.rackSentAt && record.end < tcb.rackEnd);
 }
 
 /** Arms the probe timeout when the tail is in flight (RFC 8985 §7.2). Returns false when the RTO is to be used. */
@@ -87,16 +80,14 @@ export function armTailLossProbe(tcb: Tcb, now: number): boolean {
   return true;
 }
 
-/** The record a probe retransmits: the last segment in flight (RFC 8985 §7.3). */
+/** The record a probe retransmits: the last segment sent (RFC 8985 §7.3); null when it has arrived. */
 export function tailRecord(tcb: Tcb): SendRecord | null {
-  let last: SendRecord | null = null;
-  for (let record = tcb.head; record !== null && record.state !== RECORD.unsent; record = record.next) {
-    if (record.state === RECORD.inFlight) last = record;
-  }
-  if (last === null || last.end - last.position <= tcb.mss) return last;
-  const tail = splitRecord(last, last.end - tcb.mss);
-  if (tcb.tail === last) tcb.tail = tail;
-  return tail;
+  const { queue } = tcb;
+  const last = queue.lastSent;
+  if (last === null || last.state !== RECORD.inFlight) return null;
+  if (last.end - last.position <= tcb.mss) return last;
+  queue.limit(last, last.end - last.position - tcb.mss);
+  return queue.lastSent;
 }
 
 /** Whether an ACK shows that a tail loss probe repaired a loss (RFC 8985 §7.4.2). Ends the episode when it tells anything. */

@@ -1,16 +1,20 @@
-/** Taking payload: trimming to the window, in-order delivery, reassembly, delayed acknowledgement (RFC 9293 §3.10.7.4, §3.8.6.3). */
-import type { Segment } from '@subflow/wire';
-import { insertRun } from './reassembly.ts';
+/** Taking payload: trimming to the window, in-order delivery, what comes ahead of order, delayed acknowledgement (RFC 9293 §3.10.7.4, §3.8.6.3). */
+import { OutOfOrder } from './out-of-order.ts';
 import type { Tcb } from './tcb.ts';
+import type { Accepted } from './verdict.ts';
 
-/** Takes the payload of an acceptable segment whose first byte has position `position`, and its FIN. */
-export function receivePayload(tcb: Tcb, segment: Segment, position: number, fin: boolean, now: number): void {
-  let at = position;
+/** Takes the text of an accepted segment, and its FIN. */
+export function receivePayload(tcb: Tcb, accepted: Accepted, now: number): void {
+  const { segment, fin } = accepted;
+  let at = accepted.dataPosition;
   let offset = segment.payloadOffset;
   let length = segment.payloadLength;
   if (length > tcb.rcvMss) tcb.rcvMss = Math.min(length, tcb.pathMtu - 40);
   const end = at + length;
-  if (fin && end >= tcb.rcvNxt && end <= tcb.rcvEdge + 1 && tcb.finPosition < 0) tcb.finPosition = end;
+  if (fin && tcb.peerFin === 'none' && end >= tcb.rcvNxt && end <= tcb.rcvEdge + 1) {
+    tcb.peerFin = 'ahead';
+    tcb.finPosition = end;
+  }
   if (length > 0 && at < tcb.rcvNxt) {
     // Report the duplicate part (RFC 2883 §4) and acknowledge at once.
     tcb.dsackLeft = at;
@@ -26,12 +30,12 @@ export function receivePayload(tcb: Tcb, segment: Segment, position: number, fin
     tcb.ackNow = true;
   }
   // Data behind the peer's FIN does not exist (RFC 9293 §3.10.7.4, seventh).
-  if (tcb.finPosition >= 0 && at + length > tcb.finPosition) length = Math.max(0, tcb.finPosition - at);
+  if (tcb.peerFin === 'ahead' && at + length > tcb.finPosition) length = Math.max(0, tcb.finPosition - at);
   if (length > 0) {
     if (at === tcb.rcvNxt) takeInOrder(tcb, segment.bytes, offset, length, now);
     else takeAhead(tcb, segment.bytes, offset, length, at);
   }
-  if (tcb.finPosition === tcb.rcvNxt) takeFin(tcb, now);
+  if (tcb.peerFin === 'ahead' && tcb.finPosition === tcb.rcvNxt) takeFin(tcb, now);
   else if (fin) tcb.ackNow = true;
 }
 
@@ -41,41 +45,37 @@ function takeInOrder(tcb: Tcb, bytes: Uint8Array, offset: number, length: number
   tcb.bytesReceived += length;
   scheduleAck(tcb, length, now);
   tcb.user.deliver(bytes, offset, length, position, now);
-  if (tcb.outOfOrder !== null) drain(tcb, now);
+  if (tcb.outOfOrder !== null) drain(tcb, tcb.outOfOrder, now);
 }
 
 function takeAhead(tcb: Tcb, bytes: Uint8Array, offset: number, length: number, position: number): void {
   tcb.ackNow = true;
-  tcb.lastSackPosition = position;
-  tcb.outOfOrder ??= [];
-  const added = insertRun(tcb.outOfOrder, bytes, offset, length, position);
-  tcb.outOfOrderBytes += added;
-  if (added === 0) {
+  const held = (tcb.outOfOrder ??= new OutOfOrder(tcb.user.chunks));
+  // What it costs counts, not what it carries. Not kept and not reported: it will be sent again.
+  if (held.costOf(position, length) > tcb.user.roomAhead()) {
+    tcb.context.count('tcp-out-of-order-full');
+    return;
+  }
+  if (held.insert(bytes, offset, length, position) === 0) {
     tcb.dsackLeft = position;
     tcb.dsackRight = position + length;
   }
 }
 
-function drain(tcb: Tcb, now: number): void {
-  const runs = tcb.outOfOrder!;
-  let used = 0;
-  // A hole is filled: acknowledge at once (RFC 5681 §4.2).
+function drain(tcb: Tcb, held: OutOfOrder, now: number): void {
+  // A hole is filled, or part of it: acknowledge at once (RFC 5681 §4.2).
   tcb.ackNow = true;
-  while (used < runs.length && runs[used]!.position <= tcb.rcvNxt) {
-    const run = runs[used]!;
-    used++;
-    tcb.outOfOrderBytes -= run.end - run.position;
-    if (run.end <= tcb.rcvNxt) continue;
-    const skip = tcb.rcvNxt - run.position;
+  held.release(tcb.rcvNxt);
+  for (let piece = held.peek(tcb.rcvNxt); piece !== null; piece = held.peek(tcb.rcvNxt)) {
     const position = tcb.rcvNxt;
-    const length = run.end - position;
-    tcb.rcvNxt = run.end;
-    tcb.bytesReceived += length;
-    tcb.user.deliver(run.data, skip, length, position, now);
-    if (tcb.outOfOrder === null) return;
+    tcb.rcvNxt += piece.length;
+    tcb.bytesReceived += piece.length;
+    tcb.user.deliver(piece, 0, piece.length, position, now);
+    // The user may have ended the connection.
+    if (tcb.outOfOrder !== held) return;
+    held.release(tcb.rcvNxt);
   }
-  if (used === runs.length) tcb.outOfOrder = null;
-  else if (used > 0) runs.splice(0, used);
+  if (held.first === null) tcb.outOfOrder = null;
 }
 
 /** An ACK at least for every second full segment, and within the delay (RFC 9293 §3.8.6.3); at once while the connection is young. */
@@ -93,9 +93,9 @@ function scheduleAck(tcb: Tcb, length: number, now: number): void {
 
 function takeFin(tcb: Tcb, now: number): void {
   tcb.rcvNxt++;
-  tcb.finPosition = -2;
+  tcb.peerFin = 'taken';
   tcb.ackNow = true;
+  tcb.outOfOrder?.clear();
   tcb.outOfOrder = null;
-  tcb.outOfOrderBytes = 0;
   tcb.user.onFin(now);
 }

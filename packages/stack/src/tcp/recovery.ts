@@ -1,6 +1,5 @@
 /** Entering, pacing and leaving loss recovery: RFC 6675, RFC 6582 without SACK, PRR (RFC 6937), ECN response (RFC 3168). */
-import { markLost, rackRecovered } from './rack.ts';
-import { RECORD, splitRecord } from './record.ts';
+import { rackRecovered } from './rack.ts';
 import { CONGESTION } from './state.ts';
 import type { Tcb } from './tcb.ts';
 
@@ -50,14 +49,14 @@ export function leaveRecovery(tcb: Tcb, now: number): void {
 /** Loss detection without SACK (RFC 5681 §3.2, RFC 6582): the third duplicate ACK, and partial ACKs during recovery. Returns the bytes marked lost. */
 export function detectLossWithoutSack(tcb: Tcb, duplicate: boolean, advanced: boolean): number {
   if (tcb.congestionState === CONGESTION.recovery) {
-    return advanced && tcb.sndUna < tcb.recoveryPoint ? loseHead(tcb) : 0;
+    return advanced && tcb.sndUna < tcb.recoveryPoint ? tcb.queue.loseHead(tcb.mss) : 0;
   }
   if (!duplicate) {
     if (advanced) tcb.dupAcks = 0;
     return 0;
   }
   tcb.dupAcks++;
-  return tcb.dupAcks === DUP_THRESHOLD ? loseHead(tcb) : 0;
+  return tcb.dupAcks === DUP_THRESHOLD ? tcb.queue.loseHead(tcb.mss) : 0;
 }
 
 /** Limited transmit (RFC 3042): two new segments on the first two duplicate ACKs. Bytes by which the window may be exceeded. */
@@ -74,9 +73,7 @@ export function enterLoss(tcb: Tcb, now: number): void {
   tcb.dupAcks = 0;
   tcb.tlpEnd = -1;
   tcb.reorderAt = 0;
-  for (let record = tcb.head; record !== null && record.state !== RECORD.unsent; record = record.next) {
-    if (record.state === RECORD.inFlight) markLost(tcb, record);
-  }
+  tcb.queue.loseAll();
   tcb.context.congestionEvent(tcb, 'timeout', now);
 }
 
@@ -88,15 +85,4 @@ export function reduceForEcn(tcb: Tcb, now: number): void {
   if (tcb.deliveryRate === null) tcb.cwnd = Math.max(tcb.ssthresh, tcb.mss);
   tcb.ecnSendCwr = true;
   tcb.context.congestionEvent(tcb, 'ecn', now);
-}
-
-function loseHead(tcb: Tcb): number {
-  const head = tcb.head;
-  if (head === null || head.state !== RECORD.inFlight) return 0;
-  if (head.end - head.position > tcb.mss) {
-    const rest = splitRecord(head, head.position + tcb.mss);
-    if (tcb.tail === head) tcb.tail = rest;
-  }
-  markLost(tcb, head);
-  return head.end - head.position;
 }

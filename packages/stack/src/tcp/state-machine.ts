@@ -1,19 +1,19 @@
 /** Segment arrival (RFC 9293 §3.10.7), with the checks of RFC 5961 and RFC 7323. */
 import type { Segment } from '@subflow/wire';
 import { FLAG } from '@subflow/wire';
-import { ACK, processAck } from './ack.ts';
-import { challengeAck } from './challenge-ack.ts';
-import { abort, enterTimeWait, remove } from './close.ts';
+import { processAck } from './ack.ts';
+import { owe } from './answers.ts';
+import { enterTimeWait, remove } from './close.ts';
 import { fastOpenCookie } from './fast-open.ts';
+import { judge, judgeSynSent } from './judge.ts';
 import { DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6, updateMss } from './path-mtu.ts';
 import { receivePayload } from './receive.ts';
-import { RECORD } from './record.ts';
 import { sampleRtt } from './rtt.ts';
-import { toPosition } from './sequence.ts';
 import { CLOSE_REASON, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
 import { armRetransmission } from './timers.ts';
-import { pawsRejects, rememberTimestamp } from './timestamps.ts';
+import { rememberTimestamp } from './timestamps.ts';
+import type { Accepted, SynAccepted } from './verdict.ts';
 import { windowShift } from './window.ts';
 
 /** Starts an active open (RFC 9293 §3.10.1). */
@@ -60,139 +60,90 @@ export function openFromCookie(tcb: Tcb, segment: Segment, options: { mss: numbe
   segmentArrives(tcb, segment, now);
 }
 
-/** Processes one segment of an existing connection. */
+/** Processes one segment of an existing connection: judged first, and only what is accepted is applied. */
 export function segmentArrives(tcb: Tcb, segment: Segment, now: number): void {
   tcb.segmentsReceived++;
+  if (tcb.state === STATE.closed) return;
   if (tcb.state === STATE.synSent) {
     arrivesInSynSent(tcb, segment, now);
     return;
   }
-  if (tcb.state === STATE.closed) return;
-  const flags = segment.flags;
-  const synLength = (flags & FLAG.syn) !== 0 ? 1 : 0;
-  const position = toPosition(tcb.irs, segment.seq, tcb.rcvNxt);
-  const dataPosition = position + synLength;
-  const end = dataPosition + segment.payloadLength + ((flags & FLAG.fin) !== 0 ? 1 : 0);
-  // RFC 7323 §5.3 R1: PAWS comes before everything else; resets are exempt.
-  if (tcb.timestamps && (flags & FLAG.rst) === 0) {
-    if (!segment.hasTimestamps) {
-      tcb.context.count('tcp-timestamp-missing');
+  const verdict = judge(tcb, segment, now);
+  switch (verdict.kind) {
+    case 'accept':
+      applySegment(tcb, verdict, now);
       return;
-    }
-    if (pawsRejects(tcb, segment, now) && (flags & FLAG.syn) === 0) {
-      tcb.context.count('tcp-paws');
-      // Only what has arrived before may be reported as a duplicate: a block ahead of RCV.NXT would count as received.
-      if (segment.payloadLength > 0 && dataPosition + segment.payloadLength <= tcb.rcvNxt) {
-        tcb.dsackLeft = dataPosition;
-        tcb.dsackRight = dataPosition + segment.payloadLength;
-      }
-      challengeAck(tcb, now);
+    case 'answer':
+      // A retransmitted FIN restarts TIME-WAIT (RFC 9293 §3.10.7.4, eighth): the host sees to it.
+      owe(tcb, verdict, now);
       return;
-    }
-  }
-  if (end < tcb.rcvNxt || position > tcb.rcvEdge || (end === tcb.rcvNxt && position < tcb.rcvNxt && synLength === 0)) {
-    outOfWindow(tcb, segment, dataPosition, now);
-    return;
-  }
-  if ((flags & FLAG.rst) !== 0) {
-    arrivesReset(tcb, segment, position, now);
-    return;
-  }
-  if (synLength !== 0) {
-    // Retransmitted SYN of a half-open passive connection: answer it again. Any other SYN is challenged (RFC 5961 §4).
-    if (tcb.state === STATE.synReceived && position === 0) {
-      if ((flags & FLAG.ack) === 0) {
-        tcb.synPending = true;
-        tcb.context.wake(tcb);
-        return;
-      }
-      // SYN+ACK answers our SYN of a simultaneous open (RFC 9293 §3.5): the ACK counts.
-    } else {
-      tcb.context.count('tcp-syn-challenge');
-      challengeAck(tcb, now);
+    case 'reset':
+      applyReset(tcb, verdict.segment, now);
       return;
-    }
+    case 'syn-again':
+      tcb.synPending = true;
+      tcb.context.wake(tcb);
+      return;
+    case 'refuse':
+      tcb.context.count(verdict.reason);
+      tcb.context.refuse(tcb, verdict.segment);
+      return;
+    case 'drop':
+      tcb.context.count(verdict.reason);
   }
-  if ((flags & FLAG.ack) === 0) {
-    tcb.context.count('tcp-ack-missing');
-    return;
-  }
+}
+
+function applySegment(tcb: Tcb, accepted: Accepted, now: number): void {
+  const { segment } = accepted;
   tcb.lastReceivedAt = now;
-  if (tcb.state === STATE.synReceived && !completeHandshake(tcb, segment, now)) return;
-  if (tcb.timestamps) rememberTimestamp(tcb, segment, position, end, now);
-  if (tcb.ecn) noteCongestionMark(tcb, segment);
-  const result = processAck(tcb, segment, position, now);
-  if (result === ACK.beyond) {
-    tcb.context.count('tcp-ack-out-of-range');
-    challengeAck(tcb, now);
-    return;
+  if (tcb.state === STATE.synReceived) {
+    if (tcb.timestamps && !segment.hasTimestamps) {
+      // Our SYN+ACK's timestamp did not reach the peer: it will send none, and must not be ignored for it.
+      tcb.timestamps = false;
+      updateMss(tcb);
+    }
+    completeHandshake(tcb, accepted, now);
+    if (isClosed(tcb)) return;
   }
-  if ((tcb.state as number) === STATE.closed) return;
-  if (!tcb.user.onSegment(segment, dataPosition, now)) return;
-  if ((tcb.state as number) === STATE.closed) return;
+  if (tcb.timestamps) rememberTimestamp(tcb, accepted, now);
+  if (tcb.ecn) noteCongestionMark(tcb, segment);
+  processAck(tcb, accepted, now);
+  if (isClosed(tcb)) return;
+  if (!tcb.user.onSegment(accepted, now)) return;
+  if (isClosed(tcb)) return;
   finAcknowledged(tcb, now);
-  if (segment.payloadLength > 0 || (flags & FLAG.fin) !== 0) arrivesData(tcb, segment, dataPosition, (flags & FLAG.fin) !== 0, now);
+  if (segment.payloadLength > 0 || accepted.fin) arrivesData(tcb, accepted, now);
   tcb.context.wake(tcb);
 }
 
-function outOfWindow(tcb: Tcb, segment: Segment, dataPosition: number, now: number): void {
-  if ((segment.flags & FLAG.rst) !== 0) {
-    tcb.context.count('tcp-reset-out-of-window');
-    return;
-  }
-  tcb.context.count('tcp-out-of-window');
-  if (segment.payloadLength > 0 && dataPosition < tcb.rcvNxt) {
-    tcb.dsackLeft = dataPosition;
-    tcb.dsackRight = Math.min(tcb.rcvNxt, dataPosition + segment.payloadLength);
-  }
-  // A retransmitted FIN restarts TIME-WAIT (RFC 9293 §3.10.7.4, eighth).
-  if (tcb.state === STATE.timeWait && (segment.flags & FLAG.fin) !== 0) {
-    tcb.closeAt = now + tcb.context.tcp.timeWait;
-    tcb.context.reschedule(tcb);
-  }
-  // A valid ACK may still ride on a duplicate.
-  if ((segment.flags & FLAG.ack) !== 0 && tcb.state >= STATE.established && tcb.state !== STATE.timeWait) {
-    if (processAck(tcb, segment, toPosition(tcb.irs, segment.seq, tcb.rcvNxt), now) === ACK.ok) {
-      finAcknowledged(tcb, now);
-      if ((tcb.state as number) === STATE.closed) return;
-    }
-  }
-  challengeAck(tcb, now);
-}
-
-/** RFC 5961 §3.2: only an exact match resets; anything else in the window is challenged. */
-function arrivesReset(tcb: Tcb, segment: Segment, position: number, now: number): void {
-  if (position !== tcb.rcvNxt) {
-    tcb.context.count('tcp-reset-challenge');
-    challengeAck(tcb, now);
-    return;
-  }
+/** RFC 9293 §3.10.7.4, second; the sequence number has been found exact (RFC 5961 §3.2). */
+function applyReset(tcb: Tcb, segment: Segment, now: number): void {
   if (tcb.state === STATE.timeWait) {
     remove(tcb, CLOSE_REASON.normal, now);
     return;
   }
-  if (!tcb.user.onSegment(segment, position, now)) return;
-  if ((tcb.state as number) === STATE.closed) return;
-  remove(tcb, CLOSE_REASON.reset, now);
+  if (tcb.user.onReset(segment, now) && !isClosed(tcb)) remove(tcb, CLOSE_REASON.reset, now);
 }
 
-function completeHandshake(tcb: Tcb, segment: Segment, now: number): boolean {
-  const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
-  if (acked <= tcb.sndUna || acked > tcb.sndNxt) {
-    tcb.context.count('tcp-handshake-ack-unacceptable');
-    abort(tcb, CLOSE_REASON.reset, now);
-    return false;
-  }
+function isClosed(tcb: Tcb): boolean {
+  return tcb.state === STATE.closed;
+}
+
+function completeHandshake(tcb: Tcb, { segment, acked }: Accepted, now: number): void {
   tcb.sndUna = 1;
   tcb.state = STATE.established;
   takeHandshakeRtt(tcb, now);
-  tcb.sndWnd = segment.window * 2 ** tcb.sndScale;
-  tcb.maxSndWnd = tcb.sndWnd;
-  tcb.sndWndEdge = acked + tcb.sndWnd;
-  tcb.sndWl1 = 0;
-  tcb.sndWl2 = 1;
+  takeFirstWindow(tcb, segment.window << tcb.sndScale, acked);
   established(tcb, now);
-  return (tcb.state as number) !== STATE.closed;
+}
+
+/** The window of the segment that established the connection. */
+function takeFirstWindow(tcb: Tcb, window: number, acked: number): void {
+  tcb.sndWnd = window;
+  tcb.maxSndWnd = Math.max(tcb.maxSndWnd, window);
+  tcb.sndWndEdge = tcb.offeredEdge = acked + window;
+  tcb.sndWl1 = 0;
+  tcb.sndWl2 = acked;
 }
 
 function established(tcb: Tcb, now: number): void {
@@ -210,29 +161,26 @@ function takeHandshakeRtt(tcb: Tcb, now: number): void {
 }
 
 function arrivesInSynSent(tcb: Tcb, segment: Segment, now: number): void {
-  const flags = segment.flags;
-  const acked = toPosition(tcb.iss, segment.ack, tcb.sndUna);
-  if ((flags & FLAG.ack) !== 0 && (acked <= 0 || acked > tcb.sndNxt)) {
-    // The host answers with a reset of its own; this connection is not concerned (RFC 9293 §3.10.7.3, first).
-    tcb.context.count('tcp-syn-sent-ack-unacceptable');
-    return;
-  }
-  if ((flags & FLAG.rst) !== 0) {
-    if ((flags & FLAG.ack) === 0) {
-      tcb.context.count('tcp-syn-sent-reset-without-ack');
+  const verdict = judgeSynSent(tcb, segment);
+  switch (verdict.kind) {
+    case 'accept':
+      applySyn(tcb, verdict, now);
       return;
-    }
-    if (!tcb.user.onSegment(segment, 0, now)) return;
-    if ((tcb.state as number) !== STATE.closed) remove(tcb, CLOSE_REASON.refused, now);
-    return;
+    case 'reset':
+      if (tcb.user.onReset(verdict.segment, now) && !isClosed(tcb)) remove(tcb, CLOSE_REASON.refused, now);
+      return;
+    case 'refuse':
+      tcb.context.count(verdict.reason);
+      tcb.context.refuse(tcb, verdict.segment);
+      return;
+    case 'drop':
+      tcb.context.count(verdict.reason);
   }
-  if ((flags & FLAG.syn) === 0) {
-    tcb.context.count('tcp-syn-sent-no-syn');
-    return;
-  }
+}
+
+function applySyn(tcb: Tcb, { segment, acked, fin }: SynAccepted, now: number): void {
   takeSyn(tcb, segment, now);
-  const synAcked = (flags & FLAG.ack) === 0 ? 0 : answerFastOpen(tcb, segment, acked);
-  if ((flags & FLAG.ack) === 0) {
+  if (acked < 0) {
     // Simultaneous open (RFC 9293 §3.5).
     tcb.state = STATE.synReceived;
     if (!tcb.user.onHandshake(segment, now)) return;
@@ -240,23 +188,21 @@ function arrivesInSynSent(tcb: Tcb, segment: Segment, now: number): void {
     tcb.context.wake(tcb);
     return;
   }
+  const synAcked = answerFastOpen(tcb, segment, acked);
   tcb.sndUna = 1 + synAcked;
   tcb.state = STATE.established;
   takeHandshakeRtt(tcb, now);
   // Windows on SYN segments are never scaled (RFC 7323 §2.2).
-  tcb.sndWnd = segment.window;
-  tcb.maxSndWnd = tcb.sndWnd;
-  tcb.sndWndEdge = acked + tcb.sndWnd;
-  tcb.sndWl1 = 0;
-  tcb.sndWl2 = acked;
-  if (tcb.ecn) tcb.ecn = (flags & (FLAG.ece | FLAG.cwr)) === FLAG.ece;
+  takeFirstWindow(tcb, segment.window, acked);
+  if (tcb.ecn) tcb.ecn = (segment.flags & (FLAG.ece | FLAG.cwr)) === FLAG.ece;
   tcb.ackNow = true;
   if (!tcb.user.onHandshake(segment, now)) return;
   if (synAcked > 0) tcb.user.fastOpenAnswered(synAcked, now);
   established(tcb, now);
-  if ((tcb.state as number) === STATE.closed) return;
+  if (isClosed(tcb)) return;
   // Data or FIN on a SYN+ACK is taken after establishment.
-  if (segment.payloadLength > 0 || (flags & FLAG.fin) !== 0) arrivesData(tcb, segment, 1, (flags & FLAG.fin) !== 0, now);
+  const end = 1 + segment.payloadLength + (fin ? 1 : 0);
+  if (end > 1) arrivesData(tcb, { kind: 'accept', segment, position: 0, dataPosition: 1, end, acked, fin }, now);
   tcb.context.wake(tcb);
 }
 
@@ -275,9 +221,7 @@ function answerFastOpen(tcb: Tcb, segment: Segment, acked: number): number {
 
 /** Takes the data of a SYN out of the send queue: what is not acknowledged goes out again as ordinary data. */
 function dropSynData(tcb: Tcb, acked: number): void {
-  if (tcb.head !== null && tcb.head.state === RECORD.inFlight) tcb.inFlight = 0;
-  tcb.head = tcb.tail = tcb.firstUnsent = null;
-  tcb.lostBytes = tcb.sackedBytes = 0;
+  tcb.queue.clear();
   tcb.sndUna = Math.min(tcb.sndUna, acked);
   tcb.sndNxt = acked;
   tcb.sndEnd = acked;
@@ -307,24 +251,16 @@ function takeSyn(tcb: Tcb, segment: Segment, now: number): void {
   }
   if (!active) tcb.ecn = (segment.flags & (FLAG.ece | FLAG.cwr)) === (FLAG.ece | FLAG.cwr);
   tcb.rcvEdge = Math.max(tcb.rcvEdge, 1 + Math.min(65535, tcb.user.receiveWindow(now)));
-  tcb.sndWnd = segment.window;
-  tcb.sndWndEdge = 1 + segment.window;
+  takeFirstWindow(tcb, segment.window, 1);
   updateMss(tcb);
   // RFC 6928 §2.
   tcb.cwnd = Math.min(10 * tcb.mss, Math.max(2 * tcb.mss, 14600));
 }
 
-function arrivesData(tcb: Tcb, segment: Segment, position: number, fin: boolean, now: number): void {
-  switch (tcb.state) {
-    case STATE.established:
-    case STATE.finWait1:
-    case STATE.finWait2:
-      break;
-    default:
-      return;
-  }
-  receivePayload(tcb, segment, position, fin, now);
-  if (tcb.finPosition !== -2) return;
+function arrivesData(tcb: Tcb, accepted: Accepted, now: number): void {
+  if (tcb.state !== STATE.established && tcb.state !== STATE.finWait1 && tcb.state !== STATE.finWait2) return;
+  receivePayload(tcb, accepted, now);
+  if (tcb.peerFin !== 'taken') return;
   switch (tcb.state) {
     case STATE.established:
       tcb.state = STATE.closeWait;
@@ -333,7 +269,8 @@ function arrivesData(tcb: Tcb, segment: Segment, position: number, fin: boolean,
       tcb.state = STATE.closing;
       break;
     case STATE.finWait2:
-      flushAck(tcb);
+      // The last ACK must go out although the block is on its way to TIME-WAIT.
+      tcb.ackNow = true;
       enterTimeWait(tcb, now);
       break;
     default:
@@ -341,17 +278,10 @@ function arrivesData(tcb: Tcb, segment: Segment, position: number, fin: boolean,
   }
 }
 
-/** The last ACK must go out although the block is on its way to TIME-WAIT. */
-function flushAck(tcb: Tcb): void {
-  tcb.ackNow = true;
-  tcb.context.wake(tcb);
-}
-
 /** State changes when our FIN is acknowledged. */
 function finAcknowledged(tcb: Tcb, now: number): void {
-  if (!tcb.finQueued || tcb.sndUna !== tcb.sndEnd + 1) return;
-  tcb.finSent = false;
-  tcb.finLost = false;
+  if (tcb.fin === 'none' || tcb.fin === 'acknowledged' || tcb.sndUna !== tcb.sndEnd + 1) return;
+  tcb.fin = 'acknowledged';
   tcb.retransmitAt = 0;
   switch (tcb.state) {
     case STATE.finWait1:

@@ -11,6 +11,7 @@ export const STATE = {
   lastAck: 8,
   timeWait: 9,
 } as const;
+export type State = (typeof STATE)[keyof typeof STATE];
 
 export const STATE_NAMES = [
   'CLOSED',
@@ -39,3 +40,10 @@ export type CloseReason = (typeof CLOSE_REASON)[keyof typeof CLOSE_REASON];
 
 /** Congestion states (RFC 5681, RFC 6675, RFC 6298). */
 export const CONGESTION = { open: 0, recovery: 1, loss: 2 } as const;
+export type CongestionState = (typeof CONGESTION)[keyof typeof CONGESTION];
+
+/** Our FIN: not wanted yet, behind the data that is queued, under way, lost, acknowledged. */
+export type OwnFin = 'none' | 'queued' | 'inFlight' | 'lost' | 'acknowledged';
+
+/** The peer's FIN: not seen, seen ahead of what is still missing (`finPosition` says where), taken. */
+export type PeerFin = 'none' | 'ahead' | 'taken';

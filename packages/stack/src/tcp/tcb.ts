@@ -1,13 +1,15 @@
 /** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
-import type { Ends } from '../ends.ts';
+import type { Segment } from '@subflow/wire';
+import type { Demultiplexed, Ends } from '../ends.ts';
 import type { Interface } from '../interface.ts';
 import type { TcpConfig } from './config.ts';
 import type { CongestionControl } from './congestion/types.ts';
 import { DeliveryRate } from './delivery-rate.ts';
 import type { FastOpen } from './fast-open.ts';
-import type { OutOfOrderRun } from './reassembly.ts';
-import type { SendRecord } from './record.ts';
+import type { OutOfOrder } from './out-of-order.ts';
+import { RetransmissionQueue } from './retransmission-queue.ts';
 import { CONGESTION, STATE } from './state.ts';
+import type { CongestionState, OwnFin, PeerFin, State } from './state.ts';
 import type { TcpUser } from './user.ts';
 
 /** What a connection needs from the host around it. */
@@ -17,8 +19,12 @@ export interface TcpContext {
   /** The connection's deadlines changed. */
   reschedule(tcb: Tcb): void;
   count(reason: string): void;
+  /** Chance for budgets; signed 32 bits. */
+  random32(): number;
   /** Grants or refuses one challenge ACK (RFC 5961 §7). */
   challengeAck(now: number): boolean;
+  /** Sends RST <SEQ=SEG.ACK> in answer to a segment; the connection stays as it is (RFC 9293 §3.10.7.3, §3.10.7.4). */
+  refuse(tcb: Tcb, segment: Segment): void;
   /** A Fast Open cookie to remember for the peer; null: the one used was not accepted. */
   fastOpenCookie(tcb: Tcb, cookie: Uint8Array | null): void;
   removed(tcb: Tcb): void;
@@ -28,8 +34,9 @@ export interface TcpContext {
 /** No limit yet known. */
 export const INFINITE_SSTHRESH = 0x7fffffff;
 
-export class Tcb {
-  state: number = STATE.closed;
+export class Tcb implements Demultiplexed {
+  readonly kind = 'tcb';
+  state: State = STATE.closed;
   readonly context: TcpContext;
   user: TcpUser;
   interface: Interface;
@@ -42,7 +49,7 @@ export class Tcb {
   readonly remotePort: number;
   /** Demultiplexing hash and chain. */
   hash = 0;
-  chain: Tcb | null = null;
+  chain: Demultiplexed | null = null;
   queued = false;
   /** Index in the host's timer table, -1 when not in it, and the time it is filed under. */
   timerIndex = -1;
@@ -54,26 +61,16 @@ export class Tcb {
   sndNxt = 0;
   /** Position after the last byte queued. */
   sndEnd = 1;
-  /** Right edge of the peer's window. */
+  /** Right edge of the peer's window, and of the widest it has offered. */
   sndWndEdge = 1;
+  offeredEdge = 1;
   sndWnd = 0;
   maxSndWnd = 0;
   sndWl1 = 0;
   sndWl2 = 0;
   sndScale = 0;
-  finQueued = false;
-  finSent = false;
-  /** The FIN was lost and must be sent again. */
-  finLost = false;
-
-  // Retransmission queue.
-  head: SendRecord | null = null;
-  tail: SendRecord | null = null;
-  firstUnsent: SendRecord | null = null;
-  inFlight = 0;
-  lostBytes = 0;
-  sackedBytes = 0;
-  highestSacked = 0;
+  fin: OwnFin = 'none';
+  readonly queue = new RetransmissionQueue();
 
   // Receive sequence space.
   irs = 0;
@@ -81,11 +78,10 @@ export class Tcb {
   /** Right edge of the window we advertised; never moves left (RFC 9293 §3.8.6). */
   rcvEdge = 0;
   rcvScale = 0;
-  outOfOrder: OutOfOrderRun[] | null = null;
-  outOfOrderBytes = 0;
-  /** Position of the peer's FIN, -1 until seen. */
-  finPosition = -1;
-  lastSackPosition = 0;
+  outOfOrder: OutOfOrder | null = null;
+  peerFin: PeerFin = 'none';
+  /** Position of the peer's FIN; counts while `peerFin` is `ahead`. */
+  finPosition = 0;
   dsackLeft = 0;
   dsackRight = 0;
 
@@ -125,7 +121,7 @@ export class Tcb {
   pacingRate = 0;
   pacedUntil = 0;
   paceAt = 0;
-  congestionState: number = CONGESTION.open;
+  congestionState: CongestionState = CONGESTION.open;
   cwnd = 0;
   ssthresh = INFINITE_SSTHRESH;
   recoveryPoint = 0;
@@ -157,10 +153,15 @@ export class Tcb {
   reorderAt = 0;
   delayedAckAt = 0;
   persistAt = 0;
+  /** When the window was found closed with something waiting; 0 while it is not (RFC 9293 §3.8.6.1). */
+  persistSince = 0;
+  /** Probes since then: the time between them doubles. */
+  persistBackoff = 0;
   keepaliveAt = 0;
   /** Idle time after which probes begin, 0 for never; the host's setting unless the application asks for another. */
   keepaliveIdle: number;
   closeAt = 0;
+  /** Probes since the last answer. */
   persistCount = 0;
   keepaliveCount = 0;
   synCount = 0;
@@ -180,7 +181,13 @@ export class Tcb {
   /** TCP Fast Open (RFC 7413), null when not used. */
   fastOpen: FastOpen | null = null;
   resetPending = false;
+  /** An empty segment below SND.UNA is due, which the peer must answer: keepalive, window probe. */
   probePending = false;
+  /** The next segment may be smaller than silly-window avoidance allows (RFC 9293 §3.8.6.2.1, 4), or an octet beyond a shrunken window. */
+  override = false;
+  /** Budget of answers to unacceptable segments (`answers.ts`), and since when it grows; -1: not drawn yet. */
+  answers = 0;
+  answersAt = -1;
   /** Nobody will read any more: FIN-WAIT-2 may time out. */
   orphaned = false;
   blackHoleTimeouts = 0;
@@ -193,9 +200,28 @@ export class Tcb {
   segmentsReceived = 0;
   retransmissions = 0;
 
+  // What others read of the queue.
+
+  /** Bytes sent and neither acknowledged, SACKed nor taken for lost. */
+  get inFlight(): number {
+    return this.queue.inFlight;
+  }
+
+  get lostBytes(): number {
+    return this.queue.lostBytes;
+  }
+
+  get sackedBytes(): number {
+    return this.queue.sackedBytes;
+  }
+
   /** Data was handed down and has not left yet. */
   get hasUnsent(): boolean {
-    return this.firstUnsent !== null;
+    return this.queue.unsent !== null;
+  }
+
+  get outOfOrderBytes(): number {
+    return this.outOfOrder?.bytes ?? 0;
   }
 
   constructor(context: TcpContext, user: TcpUser, origin: { interface: Interface; ends: Ends; iss: number }, congestion: CongestionControl) {

@@ -7,6 +7,9 @@ import { backedOffRto } from './rtt.ts';
 import { CLOSE_REASON, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
 
+/** RFC 9293 §3.8.6.2.1: 0.1 to 1 s. */
+const OVERRIDE_TIMEOUT = 200_000;
+
 /** The earliest deadline of the connection and its user, 0 when there is none. */
 export function nextDeadline(tcb: Tcb): number {
   let at = earlier(tcb.retransmitAt, tcb.probeAt);
@@ -25,9 +28,8 @@ export function earlier(a: number, b: number): number {
 
 /** Starts, restarts or stops the retransmission timer after an ACK or a transmission (RFC 6298 §5.1 to §5.3). */
 export function armRetransmission(tcb: Tcb, now: number): void {
-  const outstanding = tcb.inFlight > 0 || tcb.lostBytes > 0 || tcb.sackedBytes > 0 || tcb.finSent || tcb.finLost;
   tcb.probeAt = 0;
-  if (!outstanding || (tcb.finSent && tcb.sndUna > tcb.sndEnd)) {
+  if (!tcb.queue.outstanding && tcb.fin !== 'inFlight' && tcb.fin !== 'lost') {
     tcb.retransmitAt = 0;
     return;
   }
@@ -60,7 +62,7 @@ export function fireTimers(tcb: Tcb, now: number): void {
     tcb.context.wake(tcb);
   }
   if (due(tcb.retransmitAt, now)) retransmissionTimeout(tcb, now);
-  if (tcb.state === STATE.closed) return;
+  if (isClosed(tcb)) return;
   if (due(tcb.delayedAckAt, now)) {
     tcb.delayedAckAt = 0;
     tcb.ackNow = true;
@@ -71,8 +73,13 @@ export function fireTimers(tcb: Tcb, now: number): void {
     tcb.context.wake(tcb);
   }
   if (due(tcb.persistAt, now)) persistTimeout(tcb, now);
-  if (tcb.state === STATE.closed) return;
+  if (isClosed(tcb)) return;
   if (due(tcb.keepaliveAt, now)) keepaliveTimeout(tcb, now);
+}
+
+/** A timer that fired before may have ended the connection. */
+function isClosed(tcb: Tcb): boolean {
+  return tcb.state === STATE.closed;
 }
 
 function due(at: number, now: number): boolean {
@@ -97,15 +104,12 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   }
   const overdue = tcp.userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= tcp.userTimeout;
   // A peer that answers but offers no window is alive (RFC 9293 §3.8.6.1).
-  if (tcb.sndWnd === 0 && !tcb.finSent && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
+  if (tcb.sndWnd === 0 && tcb.fin !== 'inFlight' && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
   if (overdue || tcb.timeouts > tcp.maxRetransmits) {
     abort(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
     return;
   }
-  if (tcb.finSent) {
-    tcb.finSent = false;
-    tcb.finLost = true;
-  }
+  if (tcb.fin === 'inFlight') tcb.fin = 'lost';
   probeBlackHole(tcb);
   enterLoss(tcb, now);
   tcb.retransmitAt = now + backedOffRto(tcb);
@@ -113,23 +117,63 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   tcb.context.wake(tcb);
 }
 
-/** Zero-window probe (RFC 9293 §3.8.6.1): for ever, as long as the peer answers. */
+/**
+ * The persist timer (RFC 9293 §3.8.6.1, MUST-35): probes a closed window for ever, as long as the peer answers and the user
+ * timeout allows; and lets data into a window that is open but small (§3.8.6.2.1, 4).
+ */
 function persistTimeout(tcb: Tcb, now: number): void {
-  tcb.persistCount++;
-  if (tcb.persistCount > tcb.context.tcp.maxRetransmits) {
-    abort(tcb, CLOSE_REASON.timeout, now);
+  const { tcp } = tcb.context;
+  tcb.persistAt = 0;
+  // An octet is out: its retransmission timer goes on from here.
+  if (tcb.queue.outstanding) return;
+  if (tcp.userTimeout > 0 && now - tcb.persistSince >= tcp.userTimeout) {
+    abort(tcb, CLOSE_REASON.userTimeout, now);
     return;
   }
-  tcb.probePending = true;
-  tcb.persistAt = now + Math.min(tcb.context.tcp.maxRto, tcb.rto * 2 ** tcb.persistCount);
+  if (tcb.sndWndEdge <= tcb.sndNxt) {
+    tcb.persistCount++;
+    if (tcb.persistCount > tcp.maxRetransmits) {
+      abort(tcb, CLOSE_REASON.timeout, now);
+      return;
+    }
+    tcb.persistBackoff++;
+    // An octet for which the peer had offered room before its window shrank; one it never had room for it would drop with
+    // everything on it, so that the probe is an empty segment then, below SND.UNA, which has to be answered as well.
+    if (tcb.offeredEdge > tcb.sndNxt && !tcb.user.sharesWindow) tcb.override = true;
+    else tcb.probePending = true;
+    tcb.persistAt = now + persistInterval(tcb);
+  } else {
+    tcb.override = true;
+  }
   tcb.context.wake(tcb);
 }
 
-/** Starts probing a closed window. */
+/** Starts the persist timer, or hastens it when the window is no longer closed but still too small. */
 export function armPersist(tcb: Tcb, now: number): void {
-  if (tcb.persistAt !== 0) return;
-  tcb.persistAt = now + Math.min(tcb.context.tcp.maxRto, tcb.rto * 2 ** tcb.persistCount);
+  if (tcb.persistSince === 0) tcb.persistSince = now;
+  // Small, or shrunken: what was offered once may go out after the override timeout; else the first probe waits for an RTO (SHLD-29).
+  const offered = tcb.sndWndEdge > tcb.sndNxt || (tcb.offeredEdge > tcb.sndNxt && !tcb.user.sharesWindow);
+  const at = now + (offered && tcb.persistBackoff === 0 ? OVERRIDE_TIMEOUT : persistInterval(tcb));
+  if (tcb.persistAt !== 0 && tcb.persistAt <= at) return;
+  tcb.persistAt = at;
   tcb.context.reschedule(tcb);
+}
+
+/** The window is open. */
+export function stopPersist(tcb: Tcb): void {
+  tcb.persistAt = 0;
+  tcb.persistSince = 0;
+  tcb.persistBackoff = 0;
+  tcb.override = false;
+}
+
+/** The window that is worth sending into (RFC 9293 §3.8.6.2.1): a segment, or half of the largest the peer has offered. */
+export function leastUsefulWindow(tcb: Tcb): number {
+  return Math.max(1, Math.min(tcb.mss, tcb.maxSndWnd / 2));
+}
+
+function persistInterval(tcb: Tcb): number {
+  return Math.min(tcb.context.tcp.maxRto, tcb.rto * 2 ** tcb.persistBackoff);
 }
 
 /** Keepalive (RFC 9293 §3.8.4). */

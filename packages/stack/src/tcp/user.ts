@@ -1,22 +1,48 @@
 /** The narrow interface through which an upper layer (Multipath TCP) extends one TCP connection. */
 import type { Segment } from '@subflow/wire';
-import type { SendRecord } from './record.ts';
+import type { ChunkPool } from '../buffers.ts';
+import type { SendRecord } from './retransmission-queue.ts';
 import type { CloseReason } from './state.ts';
+import type { Accepted } from './verdict.ts';
 
 /** Kinds of segments that ask for options. */
 export const SEGMENT_KIND = { syn: 0, synAck: 1, ack: 2, data: 3, fin: 4, reset: 5 } as const;
 
+export type SegmentKind = (typeof SEGMENT_KIND)[keyof typeof SEGMENT_KIND];
+
+/** Where options go, and on what. */
+export interface OptionPlace {
+  readonly kind: SegmentKind;
+  /** The data on the segment, null for none. */
+  readonly record: SendRecord | null;
+  /** Position of the segment's first sequence number. */
+  readonly position: number;
+  readonly view: DataView;
+  readonly at: number;
+  readonly room: number;
+}
+
 export interface TcpUser {
   /** Option bytes to keep free in every data segment. */
   optionSpace(): number;
-  /** Writes options at `at`, at most `room` bytes, a multiple of four. Returns the bytes written. */
-  writeOptions(kind: number, record: SendRecord | null, offset: number, length: number, view: DataView, at: number, room: number, now: number): number;
-  /** Sees an acceptable segment before its payload is taken. Returns false when the segment must not be processed further. */
-  onSegment(segment: Segment, payloadPosition: number, now: number): boolean;
+  /** Writes options, at most `place.room` bytes, a multiple of four. Returns the bytes written. */
+  writeOptions(place: OptionPlace, now: number): number;
+  /** Sees an accepted segment before its payload is taken. Returns false when the segment must not be processed further. */
+  onSegment(accepted: Accepted, now: number): boolean;
+  /** Sees a RST that counts, before it takes effect. Returns false when the user has ended the connection itself. */
+  onReset(segment: Segment, now: number): boolean;
   /** Sees an acceptable SYN or SYN+ACK. Returns false to refuse (the user has then reset the connection). */
   onHandshake(segment: Segment, now: number): boolean;
   /** In-order payload: `length` bytes at `offset` of `bytes`, valid during the call only. `position` is that of the first byte. */
   deliver(bytes: Uint8Array, offset: number, length: number, position: number, now: number): void;
+  /** Where blocks for data ahead of order come from. */
+  readonly chunks: ChunkPool;
+  /** Memory that data ahead of order may still take, bytes. */
+  roomAhead(): number;
+  /** Bytes the application has written that wait above for this connection's windows: they count for its timers (RFC 9293 §3.8.6.1). */
+  waiting(): number;
+  /** Whether the peer's window is shared with other connections: it may look smaller from here and is none the less valid (RFC 8684 §3.3.4). */
+  readonly sharesWindow: boolean;
   /** The window to advertise, bytes; the user keeps its right edge from moving left and small openings back. */
   receiveWindow(now: number): number;
   /** Called before anything is transmitted, so that data can be handed down late. */

@@ -3,7 +3,7 @@
  * and what its users ask for most: a subflow that was lost is established again once the path works.
  */
 import { sameAddress } from '@subflow/wire';
-import { Rejoin } from './rejoin.ts';
+import { Rejoin, rejoinInitial } from './rejoin.ts';
 import type { Endpoint, ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory, RemoteAddress } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
 
@@ -72,11 +72,25 @@ class DefaultPathManager implements PathManager {
   onEndpointRemoved(_connection: ManagedConnection, endpoint: Endpoint | null): void {
     if (endpoint === null) return;
     this.rejoin.forgetLocal(endpoint.address);
-    for (const pair of this.tried) if (pair.startsWith(`${endpoint.id}:`)) this.tried.delete(pair);
+    this.forgetEndpoint(endpoint);
   }
 
   onEndpointChanged(connection: ManagedConnection, endpoint: Endpoint, now: number): void {
     if (endpoint.fullmesh) this.openFrom(connection, endpoint, now);
+  }
+
+  onAddressLost(connection: ManagedConnection, address: Uint8Array): void {
+    this.rejoin.forgetLocal(address);
+    for (const endpoint of connection.host.endpoints) if (sameAddress(endpoint.address, address)) this.forgetEndpoint(endpoint);
+  }
+
+  /** What was opened from an address is opened again; the initial address, which may have no endpoint, to where the connection began. */
+  onAddressFound(connection: ManagedConnection, address: Uint8Array, now: number): void {
+    for (const endpoint of connection.host.endpoints) if (sameAddress(endpoint.address, address)) this.onEndpointAdded(connection, endpoint, now);
+    rejoinInitial(connection, address, now);
+    for (const remote of connection.remoteAddresses ?? []) {
+      if (!connection.subflows.some((one) => one.remoteId === remote.id)) this.onAnnounced(connection, remote, now);
+    }
   }
 
   onLimitsChanged(connection: ManagedConnection, now: number): void {
@@ -114,6 +128,10 @@ class DefaultPathManager implements PathManager {
     const { address, backup, device } = endpoint;
     if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId, backup, device }, now) !== null)
       this.tried.add(pair);
+  }
+
+  private forgetEndpoint(endpoint: Endpoint): void {
+    for (const pair of this.tried) if (pair.startsWith(`${endpoint.id}:`)) this.tried.delete(pair);
   }
 
   private forgetTried(suffix: string): void {

@@ -3,7 +3,7 @@
  * all addresses are announced, whether there are endpoints for them or not.
  */
 import { sameAddress } from '@subflow/wire';
-import { Rejoin } from './rejoin.ts';
+import { Rejoin, rejoinInitial } from './rejoin.ts';
 import type { ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
 
@@ -37,6 +37,18 @@ class FullMesh implements PathManager {
     this.rejoin.closed(connection, subflow, reason, transient, now);
   }
 
+  onAddressLost(connection: ManagedConnection, address: Uint8Array): void {
+    this.rejoin.forgetLocal(address);
+    const id = idOf(connection, address);
+    for (const pair of this.tried) if (pair.startsWith(`${id}:`)) this.tried.delete(pair);
+  }
+
+  onAddressFound(connection: ManagedConnection, address: Uint8Array, now: number): void {
+    if (connection.confirmed && !isInitial(connection, address)) connection.announce(idOf(connection, address), address, null, now);
+    rejoinInitial(connection, address, now);
+    this.mesh(connection, now);
+  }
+
   onLimitsChanged(connection: ManagedConnection, now: number): void {
     this.mesh(connection, now);
   }
@@ -59,9 +71,8 @@ class FullMesh implements PathManager {
     for (const remote of remotes) {
       for (const address of ownAddresses(connection)) {
         if (address.length !== remote.address.length) continue;
-        const initial = connection.initialLocal !== null && sameAddress(address, connection.initialLocal);
-        if (initial && remote.id === 0) continue;
-        const localId = initial ? 0 : connection.host.addressIdOf(address);
+        if (remote.id === 0 && isInitial(connection, address)) continue;
+        const localId = idOf(connection, address);
         const pair = `${localId}:${remote.id}`;
         if (this.tried.has(pair)) continue;
         if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId: remote.id }, now) !== null)
@@ -69,6 +80,15 @@ class FullMesh implements PathManager {
       }
     }
   }
+}
+
+function isInitial(connection: ManagedConnection, address: Uint8Array): boolean {
+  return connection.initialLocal !== null && sameAddress(address, connection.initialLocal);
+}
+
+/** The id under which the peer knows an address of ours: that of the first subflow is 0 (RFC 8684 §3.2). */
+function idOf(connection: ManagedConnection, address: Uint8Array): number {
+  return isInitial(connection, address) ? 0 : connection.host.addressIdOf(address);
 }
 
 function ownAddresses(connection: ManagedConnection): Uint8Array[] {

@@ -78,3 +78,11 @@ export class Rejoin {
     }
   }
 }
+
+/** A subflow between the two ends at which the connection began, when it has none: the interface of our end was away. */
+export function rejoinInitial(connection: ManagedConnection, address: Uint8Array, now: number): void {
+  if (!connection.active || !connection.confirmed || connection.peerDeniesJoin) return;
+  if (connection.initialLocal === null || !sameAddress(address, connection.initialLocal)) return;
+  if (connection.subflows.some((one) => one.localId === 0 && one.remoteId === 0)) return;
+  connection.join({ local: address, localId: 0, remote: connection.remoteAddress, remotePort: connection.remotePort, remoteId: 0 }, now);
+}

@@ -129,6 +129,10 @@ export interface PathManager {
   /** Its subflows are closed and its address is withdrawn already. Null: the initial address. */
   onEndpointRemoved?(connection: ManagedConnection, endpoint: Endpoint | null, now: number): void;
   onEndpointChanged?(connection: ManagedConnection, endpoint: Endpoint, now: number): void;
+  /** A local address is gone with its interface: its subflows are closed and it is withdrawn already. */
+  onAddressLost?(connection: ManagedConnection, address: Uint8Array, now: number): void;
+  /** A local address is there, with its interface; it may have been lost before. */
+  onAddressFound?(connection: ManagedConnection, address: Uint8Array, now: number): void;
   onLimitsChanged?(connection: ManagedConnection, now: number): void;
   /** Earliest time at which `onTimer` is wanted, 0 for never. */
   deadline?(): number;
