@@ -1,6 +1,6 @@
 /** What Multipath TCP's options mean for the connection that they belong to (RFC 8684 §3, RFC 6824 §3). */
 import { addAddressHmac, joinHmac, versionOf } from '@subflow/stack';
-import { CAPABLE_FLAG, DSS_FLAG, FLAG, formatAddress, isMalformed, parseMptcpOption, SUBTYPE } from '@subflow/wire';
+import { CAPABLE_FLAG, DSS_FLAG, FLAG, formatAddress, isMalformed, mptcpSubtype, parseMptcpOption, SUBTYPE } from '@subflow/wire';
 import type { AddAddr, MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
 import { Connection } from './connection.ts';
 import type { Side, TraceEvent } from './events.ts';
@@ -42,7 +42,7 @@ export class Connections {
       const at = s.otherMptcp[i]!;
       const option = parseMptcpOption(s.view, at, s.view.getUint8(at + 1));
       if (isMalformed(option)) continue;
-      subflow.options[s.view.getUint8(at + 2) >>> 4]!++;
+      subflow.options[mptcpSubtype(s.view, at)]!++;
       // Seen before, on the other side of an address translation.
       if (subflow.copyOf !== null) continue;
       subflow.mptcp ??= [new MptcpHalf(), new MptcpHalf()];
@@ -106,7 +106,7 @@ export class Connections {
   resetReason(s: Segment): { reason: number; transient: boolean } | null {
     for (let i = 0; i < s.otherMptcpCount; i++) {
       const at = s.otherMptcp[i]!;
-      if (s.view.getUint8(at + 2) >>> 4 !== SUBTYPE.tcprst || s.view.getUint8(at + 1) !== 4) continue;
+      if (mptcpSubtype(s.view, at) !== SUBTYPE.tcprst || s.view.getUint8(at + 1) !== 4) continue;
       return { reason: s.view.getUint8(at + 3), transient: (s.view.getUint8(at + 2) & TRANSIENT) !== 0 };
     }
     return null;

@@ -1,5 +1,5 @@
 /** Multipath TCP options field by field (RFC 8684 §3, RFC 6824 §3), as Wireshark names them. */
-import { DSS_FLAG, SUBTYPE } from '@subflow/wire';
+import { DSS_FLAG, mptcpSubtype, SUBTYPE } from '@subflow/wire';
 import type { Value } from './values.ts';
 
 const U64_SIZE = 8;
@@ -11,7 +11,7 @@ const P = 'tcp.options.mptcp';
 /** Puts the fields of the option of `size` bytes at `at`, which lies within the header. */
 export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
   const first = view.getUint8(at + 2);
-  const subtype = first >>> 4;
+  const subtype = mptcpSubtype(view, at);
   put(P, true);
   put(`${P}.subtype`, subtype);
   const end = at + size;
