@@ -26,6 +26,9 @@ export const IPV6 = { versionClassFlow: 0, payloadLength: 4, nextHeader: 6, hopL
 /** Next-header values of extension headers (RFC 8200 §4, RFC 4302, RFC 6275). */
 export const EXTENSION = { hopByHop: 0, routing: 43, fragment: 44, authentication: 51, noNext: 59, destination: 60, mobility: 135 } as const;
 
+/** The ECN field, the low two bits of the traffic class (RFC 3168 §5). */
+export const ECN = { mask: 3, notCapable: 0, capable1: 1, capable0: 2, congestion: 3 } as const;
+
 /** IP protocol numbers of what may follow the IP headers (IANA "Protocol Numbers"; for IPv6 extension headers see {@link EXTENSION}). */
 export const PROTOCOL = {
   icmp: 1,
