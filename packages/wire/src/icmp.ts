@@ -7,6 +7,9 @@ export const ICMP = { echoReply: 0, unreachable: 3, sourceQuench: 4, redirect: 5
 /** ICMPv6 types (RFC 4443). */
 export const ICMPV6 = { unreachable: 1, packetTooBig: 2, timeExceeded: 3, parameterProblem: 4, echo: 128, echoReply: 129 } as const;
 
+/** Types of ICMPv6 below this are errors (RFC 4443 §2.1). */
+export const ICMPV6_FIRST_INFORMATIONAL = 128;
+
 /** An error message with the quoted start of the packet that drew it. */
 export interface IcmpError {
   kind: 'error';
@@ -54,7 +57,7 @@ export function parseIcmp(view: DataView, offset: number, length: number, versio
   const type = view.getUint8(offset);
   const code = view.getUint8(offset + 1);
   const checksum = view.getUint16(offset + 2);
-  const isError = version === 4 ? isError4(type) : type < 128;
+  const isError = version === 4 ? isError4(type) : type < ICMPV6_FIRST_INFORMATIONAL;
   const echoType = version === 4 ? ICMP.echo : ICMPV6.echo;
   const replyType = version === 4 ? ICMP.echoReply : ICMPV6.echoReply;
   if (!isError && type !== echoType && type !== replyType) {

@@ -311,6 +311,21 @@ export function readIpFields(view: DataView, offset: number, segment: Segment): 
   segment.destination3 = view.getInt32(offset + DESTINATION6 + 12);
 }
 
+/** Source becomes destination and back, addresses and ports: a segment that is quoted, as the other end would have sent it. */
+export function swapEnds(segment: Segment): void {
+  const { source0, source1, source2, source3, sourcePort } = segment;
+  segment.source0 = segment.destination0;
+  segment.source1 = segment.destination1;
+  segment.source2 = segment.destination2;
+  segment.source3 = segment.destination3;
+  segment.sourcePort = segment.destinationPort;
+  segment.destination0 = source0;
+  segment.destination1 = source1;
+  segment.destination2 = source2;
+  segment.destination3 = source3;
+  segment.destinationPort = sourcePort;
+}
+
 /** Empties everything about a packet, as in a new object; `view` and `bytes` stay. */
 export function clearSegment(segment: Segment): void {
   clearLayout(segment);

@@ -7,6 +7,7 @@ import {
   FRAME,
   ICMP,
   ICMP_HEADER,
+  ICMPV6_FIRST_INFORMATIONAL,
   ipDestination,
   ipSource,
   ipVersion,
@@ -233,7 +234,7 @@ export class DissectedPacket {
     const type = layers.view.getUint8(at);
     if (
       layers.segment.protocol === PROTOCOL.icmpv6
-        ? type >= 128
+        ? type >= ICMPV6_FIRST_INFORMATIONAL
         : ![ICMP.unreachable, ICMP.redirect, ICMP.timeExceeded, ICMP.parameterProblem].includes(type as 3)
     )
       return null;
