@@ -129,7 +129,3 @@ export const anyPacket: fc.Arbitrary<Uint8Array> = fc.oneof(
   }),
   fc.uint8Array({ maxLength: 120 }),
 );
-
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}

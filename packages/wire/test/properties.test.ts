@@ -29,14 +29,11 @@ import {
   PROTOCOL,
   FLAG,
   emitMptcpOption,
+  viewOf,
 } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 
 const anyBytes = fc.uint8Array({ minLength: 0, maxLength: 200 });
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
 
 describe('any bytes give a value or a typed error', () => {
   it('in every parser', () => {

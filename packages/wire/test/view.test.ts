@@ -43,9 +43,10 @@ import {
   WALK,
   walkFrame,
   walkIp,
+  viewOf,
 } from '@subflow/wire';
 import type { MptcpOption, Packet, TcpOption } from '@subflow/wire';
-import { anyPacket, tcpPacket, viewOf } from './packets.ts';
+import { anyPacket, tcpPacket } from './packets.ts';
 
 const runs = { numRuns: 3000 };
 
