@@ -48,6 +48,7 @@ const { ipv4: IPV4_TYPE } = ETHERTYPE;
 const { tcp: TCP } = PROTOCOL;
 const { fragment: FRAGMENT, cut: CUT } = WALK;
 const { tcp: WHOLE, badOptions: BAD_OPTIONS } = PARSED;
+const { tcp: FOUND, badTcp: BAD_TCP, cut: FRAME_CUT } = FRAME;
 const HEADER4 = IPV4_MIN_HEADER;
 const TCP_HEADER = TCP_MIN_HEADER;
 
@@ -73,7 +74,8 @@ export function walkFrame(view: DataView, bytes: Uint8Array, offset: number, cap
   layers.bytes = bytes;
   layers.ipCount = 0;
   if (layers.vlans.length > 0) layers.vlans.length = 0;
-  return settle(walkLink(view, offset, captured, original, linkType, layers), layers);
+  const result = walkLink(view, offset, captured, original, linkType, layers);
+  return result === FOUND ? result : settle(result, layers);
 }
 
 /** Walks an IP packet, as {@link walkFrame} does: for packets put together from fragments. */
@@ -81,12 +83,12 @@ export function walkPacket(view: DataView, bytes: Uint8Array, offset: number, ca
   layers.view = view;
   layers.bytes = bytes;
   layers.ipCount = 0;
-  return settle(walkHeaders(view, offset, captured, captured, layers), layers);
+  const result = walkHeaders(view, offset, captured, captured, layers);
+  return result === FOUND ? result : settle(result, layers);
 }
 
 /** What is not a TCP segment has no TCP fields, and where no IP header was found there is nothing of the frame before. */
 function settle(result: number, layers: Layers): number {
-  if (result === FRAME.tcp) return result;
   layers.badOptions = false;
   if (layers.ipCount === 0) clearSegment(layers.segment);
   else clearTcp(layers.segment);
@@ -123,10 +125,10 @@ function walkHeaders(view: DataView, offset: number, captured: number, original:
 
 function walkTcp(view: DataView, at: number, end: number, layers: Layers): number {
   const captured = Math.min(layers.captured, end);
-  if (at + TCP_HEADER > captured) return end - at < TCP_HEADER ? FRAME.badTcp : FRAME.cut;
+  if (at + TCP_HEADER > captured) return end - at < TCP_HEADER ? BAD_TCP : FRAME_CUT;
   const result = parseTcpInto(view, at, end - at, layers.segment, captured);
   layers.badOptions = result === BAD_OPTIONS;
-  return result === WHOLE || layers.badOptions ? FRAME.tcp : FRAME.badTcp;
+  return result === WHOLE || layers.badOptions ? FOUND : BAD_TCP;
 }
 
 function walkUpper(view: DataView, at: number, end: number, layers: Layers): number {
