@@ -13,6 +13,7 @@ import type { Scenario } from '@subflow/emulator';
 import { Namespace, RealTimeNetwork, Tun } from '@subflow/link';
 import { median, row } from './rows.ts';
 import type { Row } from './rows.ts';
+import { ipVersion } from '@subflow/wire';
 
 const RUNS = 5;
 const path = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
@@ -118,7 +119,7 @@ async function kernelClient(scenario: Scenario): Promise<Outcome> {
     // The transfer starts when the first packet enters the wifi path.
     await new Promise<void>((resolve) => {
       links[0]!.forward.tap = (packet) => {
-        if (packet.length > 80 && packet[0]! >>> 4 === 4) resolve();
+        if (packet.length > 80 && ipVersion(packet) === 4) resolve();
       };
     });
     for (const step of scenario.timeline) {

@@ -12,7 +12,7 @@ import { BpfMap, command, interfaceIndex, loadXdp, MAP_TYPE, Namespace, removeLe
 import { BalancerWorld, bpfObject, SERVICE, SERVICE_PORT } from '@subflow/balancer/node';
 import type { DesignName, Forwarding, PlaneName, ServicePlan } from '@subflow/balancer/node';
 import { BeamerCore, ServerSet } from '@subflow/balancer';
-import { buildPacket, FLAG, ipHeader, parseAddress, PROTOCOL } from '@subflow/wire';
+import { buildPacket, ETHERNET, ethernetFrame, FLAG, ipHeader, parseAddress, PROTOCOL } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 import { GENERATION_SIZE, generationValue, serviceKey, serviceValue } from '../packages/balancer/node/xdp/layout.ts';
 import { slotsOf } from '../packages/balancer/node/plan.ts';
@@ -176,11 +176,9 @@ function frameOf(flags: number, options: TcpOption[], source: string, mac = '02:
   const packet = buildPacket(ipHeader(parseAddress(source), parseAddress(SERVICE), PROTOCOL.tcp), {
     tcp: { sourcePort: 65_000, destinationPort, seq: 1, ack: 1, headerLength: 20, reserved: 0, flags, window: 1000, checksum: 0, urgent: 0, options },
   });
-  const frame = new Uint8Array(14 + Math.max(packet.length, 64));
-  frame.set(mac.split(':').map((part) => Number.parseInt(part, 16)));
-  frame.set([2, 0, 0, 0, 0, 9], 6);
-  frame.set([8, 0], 12);
-  frame.set(packet, 14);
+  const target = Uint8Array.from(mac.split(':').map((part) => Number.parseInt(part, 16)));
+  const frame = new Uint8Array(ETHERNET.header + Math.max(packet.length, 64));
+  frame.set(ethernetFrame(packet, Uint8Array.of(2, 0, 0, 0, 0, 9), target));
   return frame;
 }
 

@@ -6,11 +6,14 @@ import type { Decapsulated } from '@subflow/balancer';
 import { bpfObject, coreOf } from '@subflow/balancer/node';
 import type { DesignName, ServicePlan } from '@subflow/balancer/node';
 import { Random } from '@subflow/emulator';
-import { buildPacket, FLAG, ICMP, ICMPV6, ipHeader, ipv4Checksum, parseAddress, PROTOCOL } from '@subflow/wire';
+import { buildPacket, ETHERNET, ethernetFrame, FLAG, ICMP, ICMPV6, ipHeader, ipv4Checksum, parseAddress, PROTOCOL } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 import { GENERATION_SIZE, generationValue, serviceKey, serviceValue } from '../../packages/balancer/node/xdp/layout.ts';
 import { slotsOf } from '../../packages/balancer/node/plan.ts';
 import { describeSystem } from '../interop/require-system.ts';
+
+/** Octets that an Ethernet frame carries at least, without its check sequence (IEEE 802.3). */
+const LEAST_PAYLOAD = 46;
 
 const SERVERS = 4;
 const PACKETS = 1500;
@@ -80,11 +83,10 @@ function kernelOf(plan: ServicePlan, own: { own4: Uint8Array; own6: Uint8Array }
   const program = loadXdp('parity', object.instructions('xdp', maps));
   return {
     run: (packet) => {
-      const frame = new Uint8Array(14 + Math.max(packet.length, 46));
-      frame.set(packet, 14);
-      frame.set(packet[0]! >>> 4 === 6 ? [0x86, 0xdd] : [8, 0], 12);
+      const frame = new Uint8Array(ETHERNET.header + Math.max(packet.length, LEAST_PAYLOAD));
+      frame.set(ethernetFrame(packet, new Uint8Array(6), new Uint8Array(6)));
       const { verdict, data } = testRun(program, frame);
-      return { verdict, server: verdict === XDP.pass || verdict === XDP.drop ? 0 : data[5]!, packet: data.slice(14) };
+      return { verdict, server: verdict === XDP.pass || verdict === XDP.drop ? 0 : data[5]!, packet: data.slice(ETHERNET.header) };
     },
     close: () => {
       for (const map of maps.values()) map.close();

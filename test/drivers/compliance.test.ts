@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, expect, it } from 'vitest';
 import { TransmitSlot } from '@subflow/stack';
 import { PERFECT_LINK } from '@subflow/emulator';
-import { buildPacket, FLAG, ipHeader, parseAddress, PARSED, parsePacket, PROTOCOL, Segment } from '@subflow/wire';
+import { buildPacket, FLAG, ipHeader, ipVersion, parseAddress, PARSED, parsePacket, PROTOCOL, Segment } from '@subflow/wire';
 import { command, LinkError, Namespace, now, PacketSocketPort, RealTimeNetwork, Tun } from '@subflow/link';
 import type { LinkEnd, PacketPort } from '@subflow/link';
 import { describeSystem } from '../interop/require-system.ts';
@@ -115,7 +115,7 @@ function collect(port: PacketPort, enough: (packets: Uint8Array[]) => boolean, t
     const timer = setTimeout(() => reject(new Error(`only ${packets.length} packets`)), timeout);
     port.onPackets({
       packet: (_view, bytes, offset, length) => {
-        if (bytes[offset]! >>> 4 === 4) packets.push(bytes.slice(offset, offset + length));
+        if (ipVersion(bytes, offset) === 4) packets.push(bytes.slice(offset, offset + length));
       },
       batchEnd: () => {
         if (!enough(packets)) return;

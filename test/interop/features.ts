@@ -2,7 +2,7 @@
  * The kernel's own test cases (tools/testing/selftests/net/mptcp/mptcp_join.sh) and a few more, between our stack and the
  * kernel, in either role: limits, endpoints of every kind, removal and re-adding, priorities, flag C, fast close, cookies.
  */
-import { parseAddress } from '@subflow/wire';
+import { findMptcpIn, parseAddress, SUBTYPE } from '@subflow/wire';
 import type { MptcpConfig, StackEvent } from '@subflow/stack';
 import { addressesOf, Bench, KernelPeer } from './bench.ts';
 import type { BenchPath } from './bench.ts';
@@ -219,7 +219,7 @@ export const FEATURES: readonly Feature[] = [
     ours: (bench) => {
       bench.host.addEndpoint({ address: ourAddress(1), signal: true });
       let lost = 0;
-      bench.links[0]!.forward.filter = (packet) => (lost < 2 && hasSubtype(packet, 3) && ++lost > 0 ? null : packet);
+      bench.links[0]!.forward.filter = (packet) => (lost < 2 && findMptcpIn(packet, SUBTYPE.addAddr) >= 0 && ++lost > 0 ? null : packet);
     },
     check: (seen) => [...expectSubflows(seen, 2), ...expectCounter(seen, 'AddAddr')],
   },
@@ -234,7 +234,7 @@ export const FEATURES: readonly Feature[] = [
       bench.namespace.sysctl('net.mptcp.add_addr_timeout', 1);
       kernelSubflow(bench, 1, 'signal');
       let lost = 0;
-      bench.links[0]!.backward.filter = (packet) => (lost < 1 && hasSubtype(packet, 3) && ++lost > 0 ? null : packet);
+      bench.links[0]!.backward.filter = (packet) => (lost < 1 && findMptcpIn(packet, SUBTYPE.addAddr) >= 0 && ++lost > 0 ? null : packet);
     },
     check: (seen) => [...expectSubflows(seen, 2), ...expectCounter(seen, 'AddAddrTx', 1)],
   },
@@ -617,19 +617,6 @@ function carriedAtMost(seen: Seen, subflow: number, limit: number): string[] {
   const share = seen.ours?.perSubflow.get(subflow);
   const total = (share?.sent ?? 0) + (share?.received ?? 0);
   return total <= limit ? [] : [`subflow ${subflow} carried ${total} bytes, at most ${limit} expected`];
-}
-
-/** Whether a packet has a Multipath TCP option of a subtype. */
-function hasSubtype(packet: Uint8Array, subtype: number): boolean {
-  const tcp = packet[0]! >>> 4 === 6 ? 40 : (packet[0]! & 15) * 4;
-  const end = tcp + (packet[tcp + 12]! >>> 4) * 4;
-  for (let at = tcp + 20; at < end;) {
-    const kind = packet[at]!;
-    if (kind === 0) return false;
-    if (kind === 30 && packet[at + 2]! >>> 4 === subtype) return true;
-    at += kind === 1 ? 1 : Math.max(2, packet[at + 1]!);
-  }
-  return false;
 }
 
 /** Runs one feature. Empty: good. */

@@ -5,7 +5,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { joinHmac, keyMaterial } from '@subflow/stack';
 import type { KeyMaterial } from '@subflow/stack';
-import { DSS_FLAG, ethernetFrame, LINKTYPE, parsePacket, pcapHeader, Segment } from '@subflow/wire';
+import { DSS_FLAG, ETHERNET, ethernetFrame, IPV4, LINKTYPE, mptcpSubtype, parsePacket, pcapHeader, Segment, SUBTYPE } from '@subflow/wire';
 import { download, emulatedWorld } from './emulated.ts';
 import type { Frame } from './emulated.ts';
 
@@ -55,20 +55,20 @@ function patternOf(seed: number): Pattern {
   const records = frames.map((frame): Record => {
     const framed = ethernetFrame(frame.bytes, new Uint8Array(6), new Uint8Array(6));
     const view = new DataView(framed.buffer, 0, framed.length);
-    parsePacket(view, framed, 14, framed.length - 14, false, segment);
+    parsePacket(view, framed, ETHERNET.header, framed.length - ETHERNET.header, false, segment);
     const up = segment.destinationPort === 80;
     const side = up ? 0 : 1;
     const out: Record = { time: frame.time, bytes: framed.slice(0, SNAP), original: framed.length, up, keys: [], token: -1, hmac: null, numbers: [] };
     for (let i = 0; i < segment.otherMptcpCount; i++) {
       const at = segment.otherMptcp[i]!;
       const size = view.getUint8(at + 1);
-      const subtype = view.getUint8(at + 2) >>> 4;
-      if (subtype === 0 && size >= 12) {
+      const subtype = mptcpSubtype(view, at);
+      if (subtype === SUBTYPE.capable && size >= 12) {
         out.keys.push({ at: at + 4, side });
         keys[side] = keyMaterial(view.getInt32(at + 4), view.getInt32(at + 8));
         if (size >= 20) out.keys.push({ at: at + 12, side: side === 0 ? 1 : 0 });
       }
-      if (subtype !== 1) continue;
+      if (subtype !== SUBTYPE.join) continue;
       if (size === 12) {
         out.token = at + 4;
         nonces[0] = view.getInt32(at + 8);
@@ -79,28 +79,21 @@ function patternOf(seed: number): Pattern {
         out.hmac = { at: at + 4, length: 20, side: 0 };
       }
     }
-    if (segment.hasDss) dssOffsets(view, segment, out);
+    if (segment.hasDss) dssOffsets(segment, out);
     return out;
   });
   return { records, length: frames.at(-1)!.time, keys: [keys[0]!, keys[1]!], nonces };
 }
 
-/** Where the numbers of a DSS stand: it is the option whose fields `segment` has, found again in the header. */
-function dssOffsets(view: DataView, segment: Segment, out: Record): void {
-  for (let at = segment.tcpOffset + 20; at < segment.payloadOffset;) {
-    const kind = view.getUint8(at);
-    if (kind === 30 && view.getUint8(at + 2) >>> 4 === 2) {
-      let next = at + 4;
-      if ((segment.dssFlags & DSS_FLAG.dataAck) !== 0) {
-        const wide = (segment.dssFlags & DSS_FLAG.dataAck64) !== 0;
-        out.numbers.push({ at: next, wide, side: out.up ? 1 : 0 });
-        next += wide ? 8 : 4;
-      }
-      if ((segment.dssFlags & DSS_FLAG.mapping) !== 0) out.numbers.push({ at: next, wide: (segment.dssFlags & DSS_FLAG.dsn64) !== 0, side: out.up ? 0 : 1 });
-      return;
-    }
-    at += kind === 1 ? 1 : view.getUint8(at + 1);
+/** Where the numbers of a segment's DSS stand. */
+function dssOffsets(segment: Segment, out: Record): void {
+  let next = segment.dssOffset + 4;
+  if ((segment.dssFlags & DSS_FLAG.dataAck) !== 0) {
+    const wide = (segment.dssFlags & DSS_FLAG.dataAck64) !== 0;
+    out.numbers.push({ at: next, wide, side: out.up ? 1 : 0 });
+    next += wide ? 8 : 4;
   }
+  if ((segment.dssFlags & DSS_FLAG.mapping) !== 0) out.numbers.push({ at: next, wide: (segment.dssFlags & DSS_FLAG.dsn64) !== 0, side: out.up ? 0 : 1 });
 }
 
 interface Lane {
@@ -129,7 +122,7 @@ function lane(pattern: Pattern, start: number, number: number): Lane {
 function emit(one: Lane, record: Record, out: Uint8Array, view: DataView, base: number): void {
   out.set(record.bytes, base);
   // 192.0.2.x becomes 10.a.b.x at both ends.
-  for (const at of [base + 26, base + 30]) {
+  for (const at of [base + ETHERNET.header + IPV4.source, base + ETHERNET.header + IPV4.destination]) {
     out[at] = 10;
     out[at + 1] = (one.number >>> 8) & 0xff;
     out[at + 2] = one.number & 0xff;

@@ -6,12 +6,16 @@ import {
   emitMptcpOption,
   ethernetFrame,
   FLAG,
+  ICMP,
   ipHeader,
+  ipSource,
   LINKTYPE,
   mptcpOptionLength,
+  OPTION,
   parseAddress,
   pcapHeader,
   pcapRecord,
+  PROTOCOL,
 } from '@subflow/wire';
 import type { MptcpOption, TcpOption } from '@subflow/wire';
 import { download, emulatedWorld, pcapngOf, SECOND } from './emulated.ts';
@@ -272,7 +276,7 @@ export function randomOptionCapture(seed: number, count = 2000): CorpusCapture {
     const data = Uint8Array.from({ length: size - 2 }, () => random.integer(0, 255));
     data[0] = (subtype << 4) | (random.chance(0.7) ? random.pick([0, 1, 4, 6]) : random.integer(0, 15));
     const flags = random.pick([0x02, 0x12, 0x10, 0x18, 0x14, 0x04, 0x11]);
-    parts.push(record(i / 1000, segment(a, b, 1024 + i, flags, [{ kind: 'unknown', code: 30, data }], random.pick([0, 0, 10]), random)));
+    parts.push(record(i / 1000, segment(a, b, 1024 + i, flags, [{ kind: 'unknown', code: OPTION.mptcp, data }], random.pick([0, 0, 10]), random)));
   }
   return { name: `random-options-${seed}`, bytes: concat(parts) };
 }
@@ -286,8 +290,8 @@ export function quoteCapture(): CorpusCapture {
     parts.push(record(frame.time / 1e6, frame.bytes));
     for (const length of [28, 40, 60, 80, 128, 400]) {
       const quote = frame.bytes.slice(0, length);
-      const packet = buildPacket(ipHeader(parseAddress('198.51.100.1'), frame.bytes.slice(12, 16), 1), {
-        icmp: { kind: 'error', version: 4, type: i % 2 === 0 ? 11 : 3, code: i % 2 === 0 ? 0 : 4, checksum: 0, rest: 0, quote },
+      const packet = buildPacket(ipHeader(parseAddress('198.51.100.1'), ipSource(frame.bytes)!, PROTOCOL.icmp), {
+        icmp: { kind: 'error', version: 4, type: i % 2 === 0 ? ICMP.timeExceeded : ICMP.unreachable, code: i % 2 === 0 ? 0 : 4, checksum: 0, rest: 0, quote },
       });
       parts.push(record(frame.time / 1e6 + 0.0001, packet));
     }

@@ -2,7 +2,7 @@
 import { closeDescriptor, rawSocket, sendRaw, Tun } from '@subflow/link';
 import { SoftwareBalancer, StatefulCore } from '@subflow/balancer';
 import type { DecisionCore } from '@subflow/balancer';
-import { formatAddress, parseAddress } from '@subflow/wire';
+import { formatAddress, ipVersion, parseAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import { reachable } from './next-hop.ts';
 import { coreOf, obstacle, PlaneError } from './plan.ts';
@@ -108,7 +108,7 @@ export class UserspacePlane implements DataPlane {
 
   private packet(packet: Uint8Array): void {
     const outcome = this.balancer.handle(packet, Date.now() * 1000);
-    if (outcome.kind === 'forward' && outcome.packet !== packet) sendRaw(this.raw[outcome.packet[0]! >>> 4 === 4 ? 4 : 6], outcome.packet);
+    if (outcome.kind === 'forward' && outcome.packet !== packet) sendRaw(this.raw[ipVersion(outcome.packet) === 4 ? 4 : 6], outcome.packet);
     else if (outcome.kind === 'forward' || outcome.kind === 'back') this.tun.send(outcome.packet);
     else if (outcome.kind === 'pass') {
       const answer = this.balancer.handleAnswer(packet);

@@ -2,7 +2,30 @@
  * The front that all designs share: bytes of a packet in, a server out. Fragments go where their first one went, ICMP errors to
  * the server whose packet they quote, what is not TCP is left alone. IPv4 and IPv6.
  */
-import { FLAG, ICMP, PARSED, parsePacket, parseTcpInto, PROTOCOL, Segment } from '@subflow/wire';
+import {
+  clearTcp,
+  FLAG,
+  ICMP,
+  ICMP_HEADER,
+  ICMPV6_FIRST_INFORMATIONAL,
+  ipVersion,
+  IPV4,
+  IPV4_FRAGMENT,
+  IPV4_MIN_HEADER,
+  ipv4HeaderLength,
+  IPV6,
+  IPV6_HEADER,
+  PARSED,
+  parsePacket,
+  parseTcpInto,
+  PROTOCOL,
+  readIpFields,
+  Segment,
+  swapEnds,
+  TCP,
+  TCP_MAX_HEADER,
+  TCP_MIN_HEADER,
+} from '@subflow/wire';
 import { DROP, DROP_NAMES } from './core.ts';
 import type { DecisionCore } from './core.ts';
 import { ENTRY, FlowTable } from './flow-table.ts';
@@ -13,7 +36,8 @@ import type { ServerSet } from './servers.ts';
 const REASSEMBLY = 60;
 const FRAGMENTS = 1 << 13;
 const FRAGMENT_WORDS = 4;
-const EXTENSION_FRAGMENT = 44;
+/** Octets of a quoted TCP header that a decision needs at least: the ports, with what RFC 792 makes every router quote. */
+const LEAST_QUOTED = 8;
 
 export class Balancer {
   readonly core: DecisionCore;
@@ -57,7 +81,7 @@ export class Balancer {
       case PARSED.tcp:
         return this.core.decide(segment, now);
       case PARSED.fragment:
-        return this.fragment(view, offset, now);
+        return this.fragment(view, now);
       case PARSED.icmp:
       case PARSED.icmpv6:
         return this.error(view, bytes, result === PARSED.icmp, now);
@@ -68,18 +92,16 @@ export class Balancer {
     }
   }
 
-  private fragment(view: DataView, offset: number, now: number): number {
+  private fragment(view: DataView, now: number): number {
     const { segment, key } = this;
     if (segment.protocol !== PROTOCOL.tcp) return DROP.notOurs;
-    const v4 = segment.ipVersion === 4;
-    const first = v4 ? (view.getUint16(offset + 6) & 0x1fff) === 0 : (view.getUint16(segment.tcpOffset - 6) & 0xfff8) === 0;
     key[0] = segment.source0 ^ segment.source1 ^ segment.source2 ^ segment.source3;
     key[1] = segment.destination0 ^ segment.destination3;
-    key[2] = v4 ? view.getUint16(offset + 4) : view.getInt32(segment.tcpOffset - 4);
-    key[3] = segment.source3 ^ (v4 ? 4 : EXTENSION_FRAGMENT);
+    key[2] = segment.identification;
+    key[3] = segment.source3 ^ segment.ipVersion;
     const hash = hashPair(key[0]! ^ key[1]!, key[2]!);
     const seconds = Math.floor(now / 1e6);
-    if (first) {
+    if (segment.fragmentOffset === 0) {
       const parsed = parseTcpInto(view, segment.tcpOffset, segment.endOffset - segment.tcpOffset, segment);
       if (parsed !== PARSED.tcp) return DROP.malformed;
       const server = this.core.decide(segment, now);
@@ -95,44 +117,34 @@ export class Balancer {
   private error(view: DataView, bytes: Uint8Array, v4: boolean, now: number): number {
     const { segment, quoted } = this;
     const at = segment.tcpOffset;
-    if (segment.endOffset - at < 8) return DROP.malformed;
+    if (segment.endOffset - at < ICMP_HEADER) return DROP.malformed;
     const type = view.getUint8(at);
-    const isError = v4 ? type === ICMP.unreachable || type === ICMP.timeExceeded || type === ICMP.parameterProblem || type === 4 : type < 128;
+    const isError = v4
+      ? type === ICMP.unreachable || type === ICMP.timeExceeded || type === ICMP.parameterProblem || type === ICMP.sourceQuench
+      : type < ICMPV6_FIRST_INFORMATIONAL;
     if (!isError) return DROP.notOurs;
-    const inner = at + 8;
+    const inner = at + ICMP_HEADER;
     const room = segment.endOffset - inner;
-    if (room < (v4 ? 28 : 48) || view.getUint8(inner) >>> 4 !== (v4 ? 4 : 6)) return DROP.unknownError;
-    const header = v4 ? (view.getUint8(inner) & 15) * 4 : 40;
-    if (view.getUint8(inner + (v4 ? 9 : 6)) !== PROTOCOL.tcp || header < 20 || room < header + 8) return DROP.unknownError;
+    // As bpf/balancer.c does, lengths are not looked at, and extension headers are not walked: a quote is short and may be changed.
+    if (room < (v4 ? IPV4_MIN_HEADER : IPV6_HEADER) + LEAST_QUOTED || ipVersion(bytes, inner) !== segment.ipVersion) return DROP.unknownError;
+    const header = v4 ? ipv4HeaderLength(view, inner) : IPV6_HEADER;
+    const protocol = view.getUint8(inner + (v4 ? IPV4.protocol : IPV6.nextHeader));
+    if (protocol !== PROTOCOL.tcp || header < IPV4_MIN_HEADER || room < header + LEAST_QUOTED) return DROP.unknownError;
     // A later fragment has no ports.
-    if (v4 && (view.getUint16(inner + 6) & 0x1fff) !== 0) return DROP.unknownError;
+    if (v4 && (view.getUint16(inner + IPV4.fragment) & IPV4_FRAGMENT.offset) !== 0) return DROP.unknownError;
     quoted.view = view;
     quoted.bytes = bytes;
-    quoted.ipVersion = v4 ? 4 : 6;
-    quoted.hasTimestamps = false;
-    quoted.otherMptcpCount = 0;
+    quoted.ipVersion = segment.ipVersion;
+    readIpFields(view, inner, quoted);
     // A quote that has the whole TCP header tells the server's timestamp.
     const tcp = inner + header;
-    if (room >= header + 20) parseTcpInto(view, tcp, Math.max(room - header, 60), quoted, inner + room);
-    const ports = view.getInt32(tcp);
-    quoted.sourcePort = ports & 0xffff;
-    quoted.destinationPort = ports >>> 16;
+    if (room >= header + TCP_MIN_HEADER) parseTcpInto(view, tcp, Math.max(room - header, TCP_MAX_HEADER), quoted, inner + room);
+    else clearTcp(quoted);
+    quoted.sourcePort = view.getUint16(tcp + TCP.sourcePort);
+    quoted.destinationPort = view.getUint16(tcp + TCP.destinationPort);
     quoted.flags = FLAG.ack;
-    const client = inner + (v4 ? 16 : 24);
-    const service = inner + (v4 ? 12 : 8);
-    quoted.source0 = view.getInt32(client);
-    quoted.destination0 = view.getInt32(service);
-    if (v4) {
-      quoted.source1 = quoted.source2 = quoted.source3 = 0;
-      quoted.destination1 = quoted.destination2 = quoted.destination3 = 0;
-    } else {
-      quoted.source1 = view.getInt32(client + 4);
-      quoted.source2 = view.getInt32(client + 8);
-      quoted.source3 = view.getInt32(client + 12);
-      quoted.destination1 = view.getInt32(service + 4);
-      quoted.destination2 = view.getInt32(service + 8);
-      quoted.destination3 = view.getInt32(service + 12);
-    }
+    // The client received what is quoted, and what it sends is what a core knows.
+    swapEnds(quoted);
     return this.core.related(quoted, now);
   }
 }

@@ -1,5 +1,5 @@
 /** What a design is: from a packet of a client to the server it must reach. */
-import { SUBTYPE } from '@subflow/wire';
+import { findMptcp, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { ServerSet } from './servers.ts';
 
@@ -37,17 +37,8 @@ export interface DecisionCore {
   readonly bytes: number;
 }
 
-/** Offset of the Multipath TCP option of a subtype in a segment, or -1. */
-export function mptcpAt(segment: Segment, subtype: number): number {
-  for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const at = segment.otherMptcp[i]!;
-    if (segment.view.getUint8(at + 2) >>> 4 === subtype) return at;
-  }
-  return -1;
-}
-
 /** Token of an MP_JOIN SYN (RFC 8684 §3.2, Figure 5), or -1: signed values are made unsigned. */
 export function joinToken(segment: Segment): number {
-  const at = mptcpAt(segment, SUBTYPE.join);
+  const at = findMptcp(segment, SUBTYPE.join);
   return at < 0 || segment.view.getUint8(at + 1) !== 12 ? -1 : segment.view.getUint32(at + 4);
 }

@@ -5,7 +5,7 @@
 import { Agenda, EmulatedHost, Random } from '@subflow/emulator';
 import { Host } from '@subflow/stack';
 import type { Connection, Interface, MptcpConfig, VersionNumber } from '@subflow/stack';
-import { formatAddress, parseAddress } from '@subflow/wire';
+import { formatAddress, ipDestination, ipSource, packetPorts, parseAddress } from '@subflow/wire';
 import { BeamerCore } from './beamer.ts';
 import type { DecisionCore } from './core.ts';
 import { ServerSet } from './servers.ts';
@@ -238,9 +238,8 @@ export class EmulatedFarm {
 
   private arrive(packet: Uint8Array, now: number): void {
     const { options } = this;
-    const v4 = packet[0]! >>> 4 === 4;
-    const destination = formatAddress(packet.slice(v4 ? 16 : 24, v4 ? 20 : 40));
-    const place = this.placeOf(destination, packet);
+    const destination = ipDestination(packet);
+    const place = destination === null ? null : this.placeOf(formatAddress(destination), packet);
     if (place === null) return;
     options.tap?.(packet, place.name, now);
     if (options.lose?.(packet, place.name) === true) return;
@@ -251,10 +250,8 @@ export class EmulatedFarm {
     if (destination === formatAddress(this.service)) {
       const up = this.balancers.filter((one) => one.up);
       if (up.length === 0) return null;
-      // Equal-cost paths: by addresses and ports.
-      const v4 = packet[0]! >>> 4 === 4;
-      const ports = v4 ? (packet[0]! & 15) * 4 : 40;
-      const chosen = up[(packet[ports]! * 256 + packet[ports + 1]! + packet[v4 ? 15 : 23]!) % up.length]!;
+      // Equal-cost paths: by address and port.
+      const chosen = up[((packetPorts(packet)?.source ?? 0) + ipSource(packet)!.at(-1)!) % up.length]!;
       return { name: 'balancer', take: (bytes, now) => this.balance(chosen, bytes, now) };
     }
     for (const through of this.clientInterfaces)

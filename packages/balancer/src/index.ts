@@ -2,7 +2,7 @@
 export { Balancer } from './balancer.ts';
 export { BeamerCore, CHAIN_TIME, FIRST_SERVER_PORT } from './beamer.ts';
 export type { BucketTable } from './beamer.ts';
-export { DROP, DROP_NAMES } from './core.ts';
+export { DROP, DROP_NAMES, joinToken } from './core.ts';
 export type { DecisionCore } from './core.ts';
 export { DirectAddressCore } from './direct-address.ts';
 export { DEFAULT_LIFETIMES, ENTRY, FlowTable } from './flow-table.ts';

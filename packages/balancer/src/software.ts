@@ -2,7 +2,20 @@
  * A balancer in software: several services, from the bytes of a packet to the packets that leave. The emulated and the
  * userspace data plane are this, with something that carries packets around it. Pure.
  */
-import { buildPacket, formatAddress, ICMP, ICMPV6, ipHeader, PROTOCOL } from '@subflow/wire';
+import {
+  buildPacket,
+  formatAddress,
+  ICMP,
+  ICMP_HEADER,
+  ICMPV6,
+  ipDestination,
+  ipHeader,
+  ipLayout,
+  ipSource,
+  ipVersion,
+  packetPorts,
+  PROTOCOL,
+} from '@subflow/wire';
 import type { IcmpError, Segment } from '@subflow/wire';
 import { Balancer } from './balancer.ts';
 import { BeamerCore } from './beamer.ts';
@@ -38,6 +51,8 @@ export type Outcome =
 
 const PASS: Outcome = { kind: 'pass' };
 const QUOTE = 128;
+/** Code of "unreachable" (RFC 792). */
+const FRAGMENTATION_NEEDED = 4;
 const MOST_SERVICES = 255;
 
 /** Chooses the service by address and port; a decision is its place times 256 plus the server. */
@@ -180,14 +195,14 @@ export class SoftwareBalancer {
 
   /** "Too big", from the service to the client (RFC 1191 §4, RFC 4443 §3.2). */
   private tooBig(packet: Uint8Array, mtu: number): Uint8Array {
-    const v4 = packet[0]! >>> 4 === 4;
-    const client = packet.slice(v4 ? 12 : 8, v4 ? 16 : 24);
-    const service = packet.slice(v4 ? 16 : 24, v4 ? 20 : 40);
+    const v4 = ipVersion(packet) === 4;
+    const client = ipSource(packet)!;
+    const service = ipDestination(packet)!;
     const icmp: IcmpError = {
       kind: 'error',
       version: v4 ? 4 : 6,
       type: v4 ? ICMP.unreachable : ICMPV6.packetTooBig,
-      code: v4 ? 4 : 0,
+      code: v4 ? FRAGMENTATION_NEEDED : 0,
       checksum: 0,
       rest: mtu,
       quote: packet.slice(0, QUOTE),
@@ -196,8 +211,8 @@ export class SoftwareBalancer {
   }
 
   private serviceOf(packet: Uint8Array): string {
-    const v4 = packet.length >= 20 && packet[0]! >>> 4 === 4;
-    const text = packet.length < (v4 ? 20 : 40) ? '' : formatAddress(packet.subarray(v4 ? 16 : 24, v4 ? 20 : 40));
+    const destination = ipDestination(packet);
+    const text = destination === null ? '' : formatAddress(destination);
     return this.selector.services.find((one) => formatAddress(one.address) === text)?.name ?? '';
   }
 
@@ -207,20 +222,18 @@ export class SoftwareBalancer {
   }
 }
 
+/** Who sent a packet, or to whom the packet was sent that an ICMP error of the sender's own quotes. */
 function sourceOf(packet: Uint8Array): End | null {
-  const version = packet.length < 20 ? 0 : packet[0]! >>> 4;
-  if (version !== 4 && (version !== 6 || packet.length < 44)) return null;
-  const v4 = version === 4;
-  const at = v4 ? (packet[0]! & 15) * 4 : 40;
-  if (packet.length < at + 4) return null;
-  const protocol = packet[v4 ? 9 : 6];
-  if (protocol === PROTOCOL.tcp) return { address: packet.subarray(v4 ? 12 : 8, v4 ? 16 : 24), port: (packet[at]! << 8) | packet[at + 1]! };
-  // An error of the server's own: what it quotes was sent to it.
-  const inner = at + 8;
-  if ((protocol !== PROTOCOL.icmp && protocol !== PROTOCOL.icmpv6) || packet.length < inner + (v4 ? 24 : 44)) return null;
-  const ports = inner + (v4 ? (packet[inner]! & 15) * 4 : 40) + 2;
-  if (packet.length < ports + 2) return null;
-  return { address: packet.subarray(inner + (v4 ? 16 : 24), inner + (v4 ? 20 : 40)), port: (packet[ports]! << 8) | packet[ports + 1]! };
+  const layout = ipLayout(packet);
+  if (layout === null) return null;
+  if (layout.protocol === PROTOCOL.tcp) return endOf(ipSource(packet), packetPorts(packet)?.source);
+  if (layout.protocol !== PROTOCOL.icmp && layout.protocol !== PROTOCOL.icmpv6) return null;
+  const quote = packet.subarray(layout.tcpOffset + ICMP_HEADER);
+  return ipVersion(quote) === layout.ipVersion ? endOf(ipDestination(quote), packetPorts(quote)?.destination) : null;
+}
+
+function endOf(address: Uint8Array | null, port: number | undefined): End | null {
+  return address === null || port === undefined ? null : { address, port };
 }
 
 function isFor(address: Uint8Array, segment: Segment): boolean {

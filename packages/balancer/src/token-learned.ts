@@ -2,10 +2,10 @@
  * (d) Lienardy and Donnet: the third ACK (or the first data, when that was lost) shows the server's key, and so its token.
  * A join looks its token up and gets an entry of its own.
  */
-import { FLAG, SUBTYPE } from '@subflow/wire';
+import { findMptcp, FLAG, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import { keyMaterial, tokenOfKey, VERSION_0 } from '@subflow/stack';
-import { DROP, joinToken, mptcpAt } from './core.ts';
+import { DROP, joinToken } from './core.ts';
 import { ENTRY, FlowTable } from './flow-table.ts';
 import type { Lifetimes } from './flow-table.ts';
 import { hashPair } from './hash.ts';
@@ -57,7 +57,7 @@ export class TokenLearnedCore extends StatefulCore {
 
   /** MP_CAPABLE with both keys: the receiver's is the server's (RFC 8684 §3.1; version 0 has it at the same place). */
   private learn(segment: Segment, server: number, now: number): void {
-    const at = mptcpAt(segment, SUBTYPE.capable);
+    const at = findMptcp(segment, SUBTYPE.capable);
     if (at < 0 || segment.view.getUint8(at + 1) < 20) return;
     const version = segment.view.getUint8(at + 2) & 15;
     if (version > 1) return;

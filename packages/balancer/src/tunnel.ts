@@ -3,17 +3,28 @@
  * (Olteanu et al., NSDI 2018, §4.3): in IPv4 option 0x61 of 16 octets (previous server, seconds, generation), as published; in
  * IPv6 a destination option of an experimental type (RFC 4727 §3) with address and generation. The same as bpf/balancer.c.
  */
-import { finish, sum } from '@subflow/wire';
+import {
+  emitIpv4,
+  emitIpv6,
+  EXTENSION,
+  ipDestination,
+  ipHeader,
+  ipSource,
+  ipVersion,
+  IPV4,
+  IPV4_MIN_HEADER,
+  ipv4Checksum,
+  ipv4HeaderLength,
+  IPV6,
+  IPV6_HEADER,
+  PROTOCOL,
+  viewOf,
+} from '@subflow/wire';
 
-const IP_IN_IP = 4;
-const IPV6_IN_IP = 41;
-const DESTINATION_OPTIONS = 60;
-const BEAMER_OPTION = 0x61;
-const BEAMER_OPTION6 = 0x1e;
-const IPV4 = 20;
-const OPTION = 16;
-const IPV6 = 40;
-const OPTION6 = 24;
+/** The IPv4 option: kind, length, two octets of padding, and where its fields are, from its kind octet on. */
+const BEAMER4 = { kind: 0x61, length: 16, previous: 4, seconds: 8, generation: 12 } as const;
+/** The Destination Options header with the IPv6 option in it, and where its fields are, from the header's first octet on. */
+const BEAMER6 = { kind: 0x1e, length: 24, optionKind: 2, optionLength: 3, previous: 4, generation: 20 } as const;
 
 export interface Tunnel {
   source: Uint8Array;
@@ -26,50 +37,48 @@ export interface Tunnel {
 
 /** Octets that a tunnel to such an address adds at most. */
 export function tunnelOverhead(destination: Uint8Array): number {
-  return destination.length === 4 ? IPV4 + OPTION : IPV6 + OPTION6;
+  return destination.length === 4 ? IPV4_MIN_HEADER + BEAMER4.length : IPV6_HEADER + BEAMER6.length;
 }
 
 /** The packet in a tunnel; `packet` is copied. */
 export function encapsulate(packet: Uint8Array, tunnel: Tunnel): Uint8Array {
-  const { previous } = tunnel;
-  const inner = packet[0]! >>> 4 === 4 ? IP_IN_IP : IPV6_IN_IP;
-  const v4 = tunnel.destination.length === 4;
-  const header = v4 ? IPV4 + (previous === null ? 0 : OPTION) : IPV6 + (previous === null ? 0 : OPTION6);
+  const inner = ipVersion(packet) === 4 ? PROTOCOL.ipv4 : PROTOCOL.ipv6;
+  const ip = ipHeader(tunnel.source, tunnel.destination, inner);
+  if (ip.version === 4) ip.options = beamerOption(tunnel);
+  else if (tunnel.previous !== null) ip.extensions = [{ type: EXTENSION.destination, bytes: beamerHeader(tunnel, tunnel.previous, inner) }];
+  const header = ip.version === 4 ? IPV4_MIN_HEADER + ip.options.length : IPV6_HEADER + ip.extensions.reduce((total, one) => total + one.bytes.length, 0);
   const out = new Uint8Array(header + packet.length);
-  const view = new DataView(out.buffer);
+  const view = viewOf(out);
   out.set(packet, header);
-  if (v4) {
-    out[0] = 0x40 | (header / 4);
-    view.setUint16(2, out.length);
-    view.setUint16(6, 0x4000);
-    out[8] = 64;
-    out[9] = inner;
-    out.set(tunnel.source, 12);
-    out.set(tunnel.destination, 16);
-    if (previous !== null) {
-      out[20] = BEAMER_OPTION;
-      out[21] = OPTION;
-      out.set(previous, 24);
-      view.setUint32(28, tunnel.seconds >>> 0);
-      view.setUint32(32, tunnel.generation >>> 0);
-    }
-    view.setUint16(10, finish(sum(out, 0, header)));
-    return out;
+  if (ip.version === 4) {
+    emitIpv4({ ...ip, totalLength: out.length }, view, 0);
+    view.setUint16(IPV4.checksum, ipv4Checksum(out, 0, header));
+  } else {
+    emitIpv6({ ...ip, payloadLength: out.length - IPV6_HEADER }, view, 0);
   }
-  out[0] = 0x60;
-  view.setUint16(4, out.length - IPV6);
-  out[6] = previous === null ? inner : DESTINATION_OPTIONS;
-  out[7] = 64;
-  out.set(tunnel.source, 8);
-  out.set(tunnel.destination, 24);
-  if (previous !== null) {
-    out[40] = inner;
-    out[41] = 2;
-    out[42] = BEAMER_OPTION6;
-    out[43] = OPTION6 - 4;
-    out.set(previous, 44);
-    view.setUint32(60, tunnel.generation >>> 0);
-  }
+  return out;
+}
+
+function beamerOption(tunnel: Tunnel): Uint8Array {
+  if (tunnel.previous === null) return new Uint8Array(0);
+  const out = new Uint8Array(BEAMER4.length);
+  const view = viewOf(out);
+  out[0] = BEAMER4.kind;
+  out[1] = BEAMER4.length;
+  out.set(tunnel.previous, BEAMER4.previous);
+  view.setUint32(BEAMER4.seconds, tunnel.seconds >>> 0);
+  view.setUint32(BEAMER4.generation, tunnel.generation >>> 0);
+  return out;
+}
+
+function beamerHeader(tunnel: Tunnel, previous: Uint8Array, inner: number): Uint8Array {
+  const out = new Uint8Array(BEAMER6.length);
+  out[0] = inner;
+  out[1] = BEAMER6.length / 8 - 1;
+  out[BEAMER6.optionKind] = BEAMER6.kind;
+  out[BEAMER6.optionLength] = BEAMER6.length - BEAMER6.previous;
+  out.set(previous, BEAMER6.previous);
+  viewOf(out).setUint32(BEAMER6.generation, tunnel.generation >>> 0);
   return out;
 }
 
@@ -83,37 +92,48 @@ export interface Decapsulated {
 
 /** What a tunnel carries; null when it is none, or malformed. Takes any bytes. */
 export function decapsulate(bytes: Uint8Array): Decapsulated | null {
-  if (bytes.length < IPV4) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const v4 = bytes[0]! >>> 4 === 4;
-  if (v4) {
-    const header = (bytes[0]! & 15) * 4;
-    const total = view.getUint16(2);
-    if ((header !== IPV4 && header !== IPV4 + OPTION) || total > bytes.length || total < header + 1) return null;
-    if (bytes[9] !== IP_IN_IP && bytes[9] !== IPV6_IN_IP) return null;
-    const told = header > IPV4 && bytes[20] === BEAMER_OPTION && bytes[21] === OPTION;
-    return {
-      packet: bytes.subarray(header, total),
-      source: bytes.slice(12, 16),
-      destination: bytes.slice(16, 20),
-      previous: told && view.getUint32(24) !== 0 ? bytes.slice(24, 28) : null,
-      generation: told ? view.getUint32(32) : 0,
-    };
-  }
-  if (bytes[0]! >>> 4 !== 6 || bytes.length < IPV6 + 1) return null;
-  const total = IPV6 + view.getUint16(4);
-  if (total > bytes.length || total <= IPV6) return null;
-  let protocol = bytes[6];
-  let header = IPV6;
-  let previous: Uint8Array | null = null;
-  let generation = 0;
-  if (protocol === DESTINATION_OPTIONS) {
-    if (total < IPV6 + OPTION6 + 1 || bytes[41] !== 2 || bytes[42] !== BEAMER_OPTION6 || bytes[43] !== OPTION6 - 4) return null;
-    protocol = bytes[40];
-    header += OPTION6;
-    if (bytes.subarray(44, 60).some((octet) => octet !== 0)) previous = bytes.slice(44, 60);
-    generation = view.getUint32(60);
-  }
-  if (protocol !== IP_IN_IP && protocol !== IPV6_IN_IP) return null;
-  return { packet: bytes.subarray(header, total), source: bytes.slice(8, 24), destination: bytes.slice(24, 40), previous, generation };
+  const source = ipSource(bytes);
+  const destination = ipDestination(bytes);
+  if (source === null || destination === null) return null;
+  const inside = ipVersion(bytes) === 4 ? inIpv4(bytes) : inIpv6(bytes);
+  return inside === null ? null : { ...inside, source, destination };
+}
+
+type Inside = Omit<Decapsulated, 'source' | 'destination'>;
+
+function inIpv4(bytes: Uint8Array): Inside | null {
+  const view = viewOf(bytes);
+  const header = ipv4HeaderLength(view, 0);
+  const total = view.getUint16(IPV4.totalLength);
+  if ((header !== IPV4_MIN_HEADER && header !== IPV4_MIN_HEADER + BEAMER4.length) || total > bytes.length || total < header + 1) return null;
+  if (!isTunnel(bytes[IPV4.protocol])) return null;
+  const at = IPV4.options;
+  const told = header > IPV4_MIN_HEADER && bytes[at] === BEAMER4.kind && bytes[at + 1] === BEAMER4.length;
+  return {
+    packet: bytes.subarray(header, total),
+    previous: told && view.getUint32(at + BEAMER4.previous) !== 0 ? bytes.slice(at + BEAMER4.previous, at + BEAMER4.seconds) : null,
+    generation: told ? view.getUint32(at + BEAMER4.generation) : 0,
+  };
+}
+
+function inIpv6(bytes: Uint8Array): Inside | null {
+  const view = viewOf(bytes);
+  const total = IPV6_HEADER + view.getUint16(IPV6.payloadLength);
+  if (total > bytes.length || total <= IPV6_HEADER) return null;
+  const protocol = bytes[IPV6.nextHeader];
+  if (protocol !== EXTENSION.destination) return isTunnel(protocol) ? { packet: bytes.subarray(IPV6_HEADER, total), previous: null, generation: 0 } : null;
+  if (total < IPV6_HEADER + BEAMER6.length + 1) return null;
+  const header = bytes.subarray(IPV6_HEADER, IPV6_HEADER + BEAMER6.length);
+  if (header[1] !== BEAMER6.length / 8 - 1 || header[BEAMER6.optionKind] !== BEAMER6.kind) return null;
+  if (header[BEAMER6.optionLength] !== BEAMER6.length - BEAMER6.previous || !isTunnel(header[0])) return null;
+  const previous = header.slice(BEAMER6.previous, BEAMER6.generation);
+  return {
+    packet: bytes.subarray(IPV6_HEADER + BEAMER6.length, total),
+    previous: previous.some((octet) => octet !== 0) ? previous : null,
+    generation: viewOf(header).getUint32(BEAMER6.generation),
+  };
+}
+
+function isTunnel(protocol: number | undefined): boolean {
+  return protocol === PROTOCOL.ipv4 || protocol === PROTOCOL.ipv6;
 }

@@ -1,5 +1,18 @@
 /** The designs on real packets, IPv4 and IPv6, both versions; tables against their models. */
-import { buildPacket, FLAG, ipHeader, parseAddress, PROTOCOL } from '@subflow/wire';
+import {
+  buildPacket,
+  EXTENSION,
+  FLAG,
+  ipHeader,
+  IPV4,
+  IPV4_MIN_HEADER,
+  ipv4Checksum,
+  ipv4HeaderLength,
+  IPV6,
+  IPV6_HEADER,
+  parseAddress,
+  PROTOCOL,
+} from '@subflow/wire';
 import type { MptcpOption, TcpOption } from '@subflow/wire';
 import { keyMaterial, stampTimestamp, tokenOfKey, VERSION_0, VERSION_1 } from '@subflow/stack';
 import fc from 'fast-check';
@@ -396,13 +409,8 @@ describe('the front', () => {
   it('leaves what is not TCP alone', () => {
     const balancer = ready(new StatelessCore('maglev'), servers(2));
     const udp = packet({});
-    udp[9] = 17;
-    udp[10] = udp[11] = 0;
-    let sum = 0;
-    for (let i = 0; i < 20; i += 2) sum += (udp[i]! << 8) | udp[i + 1]!;
-    const checksum = ~((sum & 0xffff) + (sum >>> 16)) & 0xffff;
-    udp[10] = checksum >>> 8;
-    udp[11] = checksum & 0xff;
+    udp[IPV4.protocol] = PROTOCOL.udp;
+    new DataView(udp.buffer, udp.byteOffset).setUint16(IPV4.checksum, ipv4Checksum(udp, 0, IPV4_MIN_HEADER));
     expect(decide(balancer, udp)).toBe(DROP.notOurs);
   });
 
@@ -410,22 +418,27 @@ describe('the front', () => {
     const cores = [new StatefulCore(64), new TokenKeysCore(), new TokenLearnedCore(64), new BeamerCore(16)].map((core) => ready(core, servers(3)));
     let handled = 0;
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 140 }), fc.constantFrom(0x45, 0x60, 0x46, 0x00), fc.constantFrom(6, 1, 58, 44), (bytes, first, protocol) => {
-        const out = bytes.slice();
-        if (out.length > 20) {
-          out[0] = first;
-          out[first === 0x60 ? 6 : 9] = protocol;
-          const view = new DataView(out.buffer);
-          if (first === 0x60) view.setUint16(4, Math.max(0, out.length - 40));
-          else view.setUint16(2, out.length);
-          view.setUint16(10, first === 0x60 ? view.getUint16(10) : 0);
-          let sum = 0;
-          for (let i = 0; i < (first === 0x60 ? 0 : (first & 15) * 4) && i + 1 < out.length; i += 2) sum += view.getUint16(i);
-          if (first !== 0x60) view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff);
-        }
-        handled++;
-        for (const balancer of cores) decide(balancer, out);
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 140 }),
+        fc.constantFrom(0x45, 0x60, 0x46, 0x00),
+        fc.constantFrom<number>(PROTOCOL.tcp, PROTOCOL.icmp, PROTOCOL.icmpv6, EXTENSION.fragment),
+        (bytes, first, protocol) => {
+          const out = bytes.slice();
+          if (out.length > 20) {
+            out[0] = first;
+            const view = new DataView(out.buffer);
+            out[first === 0x60 ? IPV6.nextHeader : IPV4.protocol] = protocol;
+            if (first === 0x60) {
+              view.setUint16(IPV6.payloadLength, Math.max(0, out.length - IPV6_HEADER));
+            } else {
+              view.setUint16(IPV4.totalLength, out.length);
+              view.setUint16(IPV4.checksum, ipv4Checksum(out, 0, Math.min(out.length & ~1, Math.max(IPV4_MIN_HEADER, ipv4HeaderLength(view, 0)))));
+            }
+          }
+          handled++;
+          for (const balancer of cores) decide(balancer, out);
+        },
+      ),
       { numRuns: 20_000 },
     );
     for (const balancer of cores) expect([...balancer.counters.values()].reduce((total, one) => total + one, 0)).toBe(handled);

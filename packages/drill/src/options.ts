@@ -1,5 +1,5 @@
 /** TCP options of the script to values (for packets in) and against values (for packets out). */
-import { dssPseudoHeader, finish, formatAddress, sum } from '@subflow/wire';
+import { ADD_ADDR_FLAG, DSS_FLAG, dssPseudoHeader, finish, formatAddress, JOIN_FLAG, RESET_FLAG, sum } from '@subflow/wire';
 import type { MptcpOption, TcpOption } from '@subflow/wire';
 import { addAddressHmac } from '@subflow/stack';
 import type { KeyMaterial } from '@subflow/stack';
@@ -196,12 +196,12 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
       break;
     }
     case 'join-syn':
-      same('backup', backupOf(spec), seen.flags & 1);
+      same('backup', backupOf(spec), seen.flags & JOIN_FLAG.backup);
       if (!isAuto('address_id')) same('address id', number('address_id'), BigInt(seen.addressId));
       if (!isAuto('token')) same('token', number('token') & 0xffffffffn, BigInt(seen.token));
       break;
     case 'join-synack':
-      same('backup', backupOf(spec), seen.flags & 1);
+      same('backup', backupOf(spec), seen.flags & JOIN_FLAG.backup);
       if (!isAuto('address_id')) same('address id', number('address_id'), BigInt(seen.addressId));
       same('HMAC', unhex(hmacOf(spec, { ...context, flow: { ...context.flow, senderNonce: seen.nonce | 0 } }, 8)), unhex(seen.hmac));
       break;
@@ -211,10 +211,14 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
     case 'dss': {
       const ackName = spec.fields.has('dack8') ? 'dack8' : spec.fields.has('dack4') ? 'dack4' : null;
       const dsnName = spec.fields.has('dsn8') ? 'dsn8' : spec.fields.has('dsn4') ? 'dsn4' : null;
-      same('DATA_ACK', ackName === null ? null : ackName === 'dack8' ? 64 : 32, seen.dataAck === null ? null : (seen.flags & 2) !== 0 ? 64 : 32);
+      same(
+        'DATA_ACK',
+        ackName === null ? null : ackName === 'dack8' ? 64 : 32,
+        seen.dataAck === null ? null : (seen.flags & DSS_FLAG.dataAck64) !== 0 ? 64 : 32,
+      );
       if (ackName !== null && seen.dataAck !== null && !isAuto(ackName))
         same(ackName, relative(ackName, number(ackName)), relative(ackName, joined(seen.dataAck) - base(context.receiver)));
-      same('DSN', dsnName === null ? null : dsnName === 'dsn8' ? 64 : 32, seen.dsn === null ? null : (seen.flags & 8) !== 0 ? 64 : 32);
+      same('DSN', dsnName === null ? null : dsnName === 'dsn8' ? 64 : 32, seen.dsn === null ? null : (seen.flags & DSS_FLAG.dsn64) !== 0 ? 64 : 32);
       if (dsnName !== null && seen.dsn !== null) {
         same(dsnName, relative(dsnName, number(dsnName)), relative(dsnName, joined(seen.dsn) - base(context.sender)));
         if (!isAuto('ssn')) same('ssn', number('ssn'), BigInt(seen.ssn));
@@ -227,11 +231,11 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
           same('checksum', seen.dataLength === 0 ? 0 : right, seen.checksum);
         }
       }
-      same('DATA_FIN', spec.words.includes('fin') || spec.words.includes('FIN'), (seen.flags & 0x10) !== 0);
+      same('DATA_FIN', spec.words.includes('fin') || spec.words.includes('FIN'), (seen.flags & DSS_FLAG.dataFin) !== 0);
       break;
     }
     case 'add-addr':
-      same('echo', spec.words.includes('echo'), seen.version === 1 && (seen.flags & 1) !== 0);
+      same('echo', spec.words.includes('echo'), seen.version === 1 && (seen.flags & ADD_ADDR_FLAG.echo) !== 0);
       if (!isAuto('address_id')) same('address id', number('address_id'), BigInt(seen.addressId));
       if (given('addr') !== undefined) same('address', formatAddress(context.resolve(nameOf(given('addr'), spec))), formatAddress(seen.address));
       same('port', spec.fields.has('port') ? Number(number('port')) : null, seen.port);
@@ -242,7 +246,7 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
       same('address ids', (spec.fields.get('address_id') ?? []).map((id) => symbols.number(id, 0n, spec.line)).join(','), seen.addressIds.join(','));
       break;
     case 'prio':
-      same('backup', backupOf(spec), seen.flags & 1);
+      same('backup', backupOf(spec), seen.flags & JOIN_FLAG.backup);
       break;
     case 'fail':
       same('dsn8', number('dsn8'), joined(seen.dsn) - base(context.receiver));
@@ -252,7 +256,7 @@ function compareMptcp(spec: OptionSpec, seen: MptcpOption, context: OptionContex
       break;
     case 'tcprst':
       same('reason', Number(spec.words.find((word) => /^\d+$/.test(word)) ?? 0), seen.reason);
-      same('transient', spec.words.includes('transient'), (seen.flags & 1) !== 0);
+      same('transient', spec.words.includes('transient'), (seen.flags & RESET_FLAG.transient) !== 0);
       break;
     default:
       break;

@@ -1,5 +1,5 @@
 /** Emulated links: rate, delay, jitter, loss, reordering, duplication, corruption, queue limits, cuts. */
-import { updateChecksum } from '@subflow/wire';
+import { ECN, ipTrafficClass, setIpTrafficClass } from '@subflow/wire';
 import type { Agenda } from './agenda.ts';
 import type { Random } from './random.ts';
 
@@ -218,20 +218,11 @@ export class LinkDirection {
 
   /** Sets CE on an ECN-capable packet (RFC 3168 §5); the IPv4 header checksum is updated. */
   private mark(packet: Uint8Array): Uint8Array {
+    const trafficClass = ipTrafficClass(packet);
+    const ecn = trafficClass & ECN.mask;
+    if (trafficClass < 0 || ecn === ECN.notCapable || ecn === ECN.congestion) return packet;
     const copy = packet.slice();
-    const v4 = copy[0]! >>> 4 === 4;
-    const ecn = v4 ? copy[1]! & 3 : (copy[1]! >>> 4) & 3;
-    if (ecn === 0 || ecn === 3) return packet;
-    if (v4) {
-      const before = (copy[0]! << 8) | copy[1]!;
-      copy[1] = copy[1]! | 3;
-      const after = (copy[0]! << 8) | copy[1]!;
-      const checksum = updateChecksum((copy[10]! << 8) | copy[11]!, before, after);
-      copy[10] = checksum >>> 8;
-      copy[11] = checksum & 0xff;
-    } else {
-      copy[1] = copy[1]! | 0x30;
-    }
+    setIpTrafficClass(copy, trafficClass | ECN.congestion);
     this.counters.marked++;
     return copy;
   }

@@ -1,5 +1,24 @@
 /** Routers of an emulated path: they count TTL down, and say so by ICMP as real ones do, well or badly. */
-import { buildPacket, ICMP, ICMPV6, ipHeader, isMalformed, mplsExtension, parsePacketValue, PROTOCOL, updateChecksum, withExtensions } from '@subflow/wire';
+import {
+  buildPacket,
+  ICMP,
+  ICMP_HEADER,
+  ICMPV6,
+  ipHeader,
+  ipSource,
+  ipTtl,
+  ipVersion,
+  IPV4_MIN_HEADER,
+  ipv4HeaderLength,
+  IPV6_HEADER,
+  isMalformed,
+  mplsExtension,
+  parsePacketValue,
+  PROTOCOL,
+  setIpTtl,
+  viewOf,
+  withExtensions,
+} from '@subflow/wire';
 import type { IcmpError, MplsLabel } from '@subflow/wire';
 
 /** What a router does besides forwarding. */
@@ -46,28 +65,24 @@ export class Router {
 
   /** The packet to pass on, or what goes back to its sender (null: nothing). The packet may be changed in place. */
   route(packet: Uint8Array, now: number): { onward: Uint8Array } | { back: Uint8Array | null } {
-    const v4 = packet[0]! >>> 4 === 4;
-    const at = v4 ? 8 : 7;
-    if (packet[at]! <= 1) {
+    const ttl = ipTtl(packet);
+    // A router drops what is not an IP packet (RFC 1812 §5.2.2).
+    if (ttl < 0) return { back: null };
+    if (ttl <= 1) {
       this.expired++;
-      return { back: this.timeExceeded(packet, v4 ? 4 : 6, now) };
+      return { back: this.timeExceeded(packet, ipVersion(packet) === 4 ? 4 : 6, now) };
     }
-    if (v4) {
-      const before = (packet[8]! << 8) | packet[9]!;
-      const checksum = updateChecksum((packet[10]! << 8) | packet[11]!, before, before - 0x100);
-      packet[10] = checksum >>> 8;
-      packet[11] = checksum & 0xff;
-    }
-    packet[at] = packet[at]! - 1;
+    setIpTtl(packet, ttl - 1);
     return { onward: packet };
   }
 
   private timeExceeded(packet: Uint8Array, version: 4 | 6, now: number): Uint8Array | null {
     const { config } = this;
     const own = version === 4 ? config.address : config.address6;
-    if (own === null || config.silent || !answerable(packet) || !this.allowed(now)) return null;
-    const headerLength = version === 4 ? (packet[0]! & 15) * 4 : 40;
-    const overhead = (version === 4 ? 20 : 40) + 8 + (config.labels.length > 0 ? 8 + 4 * config.labels.length : 0);
+    const source = ipSource(packet);
+    if (own === null || source === null || config.silent || !answerable(packet) || !this.allowed(now)) return null;
+    const headerLength = version === 4 ? ipv4HeaderLength(viewOf(packet), 0) : IPV6_HEADER;
+    const overhead = (version === 4 ? IPV4_MIN_HEADER : IPV6_HEADER) + ICMP_HEADER + (config.labels.length > 0 ? 8 + 4 * config.labels.length : 0);
     const whole = packet.slice(0, Math.min(packet.length, headerLength + config.quote, MAX_ERROR[version] - overhead));
     const quote = config.tamper === null ? whole : config.tamper(whole);
     const parts = config.labels.length > 0 ? withExtensions(version, quote, [mplsExtension(config.labels)]) : { quote, rest: 0 };
@@ -79,7 +94,6 @@ export class Router {
       checksum: 0,
       ...parts,
     };
-    const source = version === 4 ? packet.slice(12, 16) : packet.slice(8, 24);
     return buildPacket(ipHeader(own, source, version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6), { icmp });
   }
 
@@ -97,5 +111,5 @@ export class Router {
 /** No error is sent about an error, nor about a later fragment (RFC 1122 §3.2.2, RFC 4443 §2.4). */
 function answerable(packet: Uint8Array): boolean {
   const parsed = parsePacketValue(packet);
-  return isMalformed(parsed) ? packet[0]! >>> 4 !== 6 : parsed.icmp?.kind !== 'error' && parsed.ip.fragmentOffset === 0;
+  return isMalformed(parsed) ? ipVersion(packet) !== 6 : parsed.icmp?.kind !== 'error' && parsed.ip.fragmentOffset === 0;
 }

@@ -4,10 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { inPrefix, sameAddress } from '@subflow/wire';
+import { ETHERNET, ETHERTYPE, inPrefix, ipDestination, ipVersion, IPV4, sameAddress } from '@subflow/wire';
 import type { InterfaceAddress } from '@subflow/stack';
+import { BPF } from './classic-bpf.ts';
+import type { BpfInstruction } from './classic-bpf.ts';
 import { LinkError } from './errors.ts';
-import { ETHERNET_HEADER, Neighbours } from './neighbours.ts';
+import { Neighbours } from './neighbours.ts';
 import { attachFilter, bindPacket, close, errno, errnoName, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, packetSocket, setSocketOption } from './system.ts';
 import { VnetPort } from './vnet-port.ts';
 
@@ -42,7 +44,7 @@ export class PacketSocketPort extends VnetPort {
   constructor(name: string, options: PacketSocketOptions) {
     const facts = deviceFacts(name);
     const ethernet = facts.type === ARPHRD_ETHERNET;
-    super(name, options.tap === undefined ? openSocket(facts.index, ethernet, options) : openTap(options.tap), true, ethernet ? ETHERNET_HEADER : 0);
+    super(name, options.tap === undefined ? openSocket(facts.index, ethernet, options) : openTap(options.tap), true, ethernet ? ETHERNET.header : 0);
     this.ethernet = ethernet;
     this.mac = facts.mac;
     this.addresses = options.addresses;
@@ -57,15 +59,15 @@ export class PacketSocketPort extends VnetPort {
 
   protected override writeLinkHeader(out: Uint8Array, vnet: number, at: number, _length: number): boolean {
     if (!this.ethernet) return true;
-    const v4 = out[at]! >>> 4 === 4;
-    const destination = out.subarray(at + (v4 ? 16 : 24), at + (v4 ? 20 : 40));
-    const hop = this.nextHop(destination);
+    const destination = ipDestination(out, at);
+    const hop = destination === null ? null : this.nextHop(destination);
     const mac = hop === null ? null : this.neighbours.resolve(hop, performance.now());
     if (mac === null) return false;
-    out.set(mac, vnet);
-    out.set(this.mac, vnet + 6);
-    out[vnet + 12] = v4 ? 0x08 : 0x86;
-    out[vnet + 13] = v4 ? 0x00 : 0xdd;
+    out.set(mac, vnet + ETHERNET.destination);
+    out.set(this.mac, vnet + ETHERNET.source);
+    const type = ipVersion(out, at) === 6 ? ETHERTYPE.ipv6 : ETHERTYPE.ipv4;
+    out[vnet + ETHERNET.type] = type >>> 8;
+    out[vnet + ETHERNET.type + 1] = type & 0xff;
     return true;
   }
 
@@ -83,15 +85,12 @@ export class PacketSocketPort extends VnetPort {
     // Nothing may be taken before the constructor is done.
     if (this.neighbours === undefined) return false;
     if (this.ethernet && this.neighbours.take(frame, at, length, performance.now())) return false;
-    const version = frame[at]! >>> 4;
-    if (version !== 4 && version !== 6) return false;
-    const destination = frame.subarray(at + (version === 4 ? 16 : 24), at + (version === 4 ? 20 : 40));
-    return this.addresses.some((one) => sameAddress(one.address, destination));
+    const destination = ipDestination(frame, at, length);
+    return destination !== null && this.addresses.some((one) => sameAddress(one.address, destination));
   }
 
   private nextHop(destination: Uint8Array): Uint8Array | null {
-    for (const { address, bits } of this.addresses)
-      if (address.length === destination.length && inPrefix(destination, address, bits)) return destination.slice();
+    for (const { address, bits } of this.addresses) if (address.length === destination.length && inPrefix(destination, address, bits)) return destination;
     return this.gateways.find((one) => one.length === destination.length) ?? null;
   }
 
@@ -160,24 +159,22 @@ function openSocket(index: number, ethernet: boolean, options: PacketSocketOptio
   return fd;
 }
 
-const BPF = { loadWord: 0x20, loadHalf: 0x28, loadByte: 0x30, and: 0x54, equals: 0x15, return: 0x06 } as const;
-
 /** Keeps the system's own traffic away from this process: IPv4 for our addresses, ARP, and IPv6 (whose addresses are looked at here). */
-function destinationFilter(ethernet: boolean, addresses: readonly InterfaceAddress[]): [number, number, number, number][] {
+function destinationFilter(ethernet: boolean, addresses: readonly InterfaceAddress[]): BpfInstruction[] {
   const ours = addresses.filter((one) => one.address.length === 4).map((one) => new DataView(one.address.buffer, one.address.byteOffset).getUint32(0));
-  const ip = ethernet ? ETHERNET_HEADER : 0;
-  const program: [number, number, number, number][] = [
+  const ip = ethernet ? ETHERNET.header : 0;
+  const program: BpfInstruction[] = [
     ...(ethernet
-      ? ([[BPF.loadHalf, 0, 0, 12]] as const)
+      ? ([[BPF.loadHalf, 0, 0, ETHERNET.type]] as const)
       : ([
-          [BPF.loadByte, 0, 0, 0],
+          [BPF.loadByte, 0, 0, IPV4.versionIhl],
           [BPF.and, 0, 0, 0xf0],
         ] as const)
-    ).map((one) => [...one] as [number, number, number, number]),
+    ).map((one) => [...one] as BpfInstruction),
     // IPv4: on to the addresses; all else (ARP, IPv6) passes.
-    [BPF.equals, 1, 0, ethernet ? 0x0800 : 0x40],
+    [BPF.equals, 1, 0, ethernet ? ETHERTYPE.ipv4 : 0x40],
     [BPF.return, 0, 0, 0xffffffff],
-    [BPF.loadWord, 0, 0, ip + 16],
+    [BPF.loadWord, 0, 0, ip + IPV4.destination],
   ];
   ours.forEach((address, i) => program.push([BPF.equals, ours.length - i, 0, address]));
   program.push([BPF.return, 0, 0, 0], [BPF.return, 0, 0, 0xffffffff]);

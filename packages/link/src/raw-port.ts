@@ -5,7 +5,9 @@
  */
 import { readdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import { parseAddress, sameAddress } from '@subflow/wire';
+import { ipVersion, IPV4, IPV6, parseAddress, PROTOCOL, sameAddress } from '@subflow/wire';
+import { BPF } from './classic-bpf.ts';
+import type { BpfInstruction } from './classic-bpf.ts';
 import { now } from './clock.ts';
 import { systemEntropy } from './entropy.ts';
 import { LinkError } from './errors.ts';
@@ -29,20 +31,20 @@ const MARK = 0x5bf10a0e;
 const FIRST_PORT = 61_000;
 const PORTS = 4_000;
 /** TCP, ICMP and ICMPv6 from the IP header on. */
-const FILTER: readonly (readonly [number, number, number, number])[] = [
-  [0x30, 0, 0, 0],
-  [0x54, 0, 0, 0xf0],
-  [0x15, 0, 4, 0x40],
-  [0x30, 0, 0, 9],
-  [0x15, 6, 0, 6],
-  [0x15, 5, 0, 1],
-  [0x06, 0, 0, 0],
-  [0x15, 0, 4, 0x60],
-  [0x30, 0, 0, 6],
-  [0x15, 1, 0, 6],
-  [0x15, 0, 1, 58],
-  [0x06, 0, 0, 0x40000],
-  [0x06, 0, 0, 0],
+const FILTER: readonly Readonly<BpfInstruction>[] = [
+  [BPF.loadByte, 0, 0, IPV4.versionIhl],
+  [BPF.and, 0, 0, 0xf0],
+  [BPF.equals, 0, 4, 0x40],
+  [BPF.loadByte, 0, 0, IPV4.protocol],
+  [BPF.equals, 6, 0, PROTOCOL.tcp],
+  [BPF.equals, 5, 0, PROTOCOL.icmp],
+  [BPF.return, 0, 0, 0],
+  [BPF.equals, 0, 4, 0x60],
+  [BPF.loadByte, 0, 0, IPV6.nextHeader],
+  [BPF.equals, 1, 0, PROTOCOL.tcp],
+  [BPF.equals, 0, 1, PROTOCOL.icmpv6],
+  [BPF.return, 0, 0, 0x40000],
+  [BPF.return, 0, 0, 0],
 ];
 
 export class RawPort {
@@ -130,7 +132,7 @@ export class RawPort {
   }
 
   send(packet: Uint8Array): void {
-    const family = packet[0]! >>> 4 === 4 ? 4 : 6;
+    const family = ipVersion(packet) === 4 ? 4 : 6;
     let fd = this.sockets.get(family);
     if (fd === undefined) {
       fd = rawSocket(family, this.firewall === null ? 0 : MARK);

@@ -6,14 +6,13 @@ import { LinkError } from './errors.ts';
 import { parseMptcpInfo } from './mptcp-sockopt.ts';
 import type { KernelMptcpInfo } from './mptcp-sockopt.ts';
 import { AttributeWriter, NETLINK_SOCK_DIAG, NetlinkClient, parseAttributes, u32, u8 } from './netlink.ts';
+import { IPPROTO_MPTCP, IPPROTO_TCP } from './system.ts';
 import { parseTcpInfo, tcpStateName } from './tcp-info.ts';
 import type { KernelTcpInfo } from './tcp-info.ts';
 
 const SOCK_DIAG_BY_FAMILY = 20;
 const AF_INET = 2;
 const AF_INET6 = 10;
-const IPPROTO_TCP = 6;
-const IPPROTO_MPTCP = 262;
 const INET_DIAG_REQ_PROTOCOL = 3;
 /** Length of struct inet_diag_req_v2 and of struct inet_diag_msg. */
 const REQUEST = 56;

@@ -1,5 +1,7 @@
 /** What was in the SYNs that came to a port: a packet socket looks on, because accepted sockets do not tell. */
-import { FLAG, formatAddress, isMalformed, parsePacketValue } from '@subflow/wire';
+import { FLAG, formatAddress, IPV4, IPV6, IPV6_HEADER, isMalformed, OPTION, parsePacketValue, PROTOCOL, TCP } from '@subflow/wire';
+import { BPF } from './classic-bpf.ts';
+import type { BpfInstruction } from './classic-bpf.ts';
 import { PacketTap } from './packet-tap.ts';
 
 const MOST = 20_000;
@@ -67,9 +69,9 @@ function keyOf(address: string, port: number): string {
   return `${address.replace(/^::ffff:(?=\d+\.)/i, '')}|${port}`;
 }
 
-const BPF = { loadHalfX: 0x48, loadByteX: 0x50, loadByte: 0x30, loadHalf: 0x28, headerLength: 0xb1, and: 0x54, equals: 0x15, return: 0x06 } as const;
-const TCP = 6;
-const MPTCP = 30;
+/** Where an option stands behind timestamps and two NOPs. */
+const BEHIND_TIMESTAMPS = TCP.options + 12;
+const SYN_AND_ACK = FLAG.syn | FLAG.ack;
 
 /** An instruction, and labels to jump to when it compares; `null` falls through. */
 type Line = string | [code: number, k: number, yes?: string | null, no?: string | null];
@@ -78,38 +80,38 @@ type Line = string | [code: number, k: number, yes?: string | null, no?: string 
  * To a port: SYNs without ACK, and ACKs that carry a Multipath TCP option where it stands after the SYN (first, or after
  * timestamps and two NOPs). IPv4 and IPv6, from the IP header on.
  */
-function synFilter(port: number): [number, number, number, number][] {
+function synFilter(port: number): BpfInstruction[] {
   return assemble([
-    [BPF.loadByte, 0],
+    [BPF.loadByte, IPV4.versionIhl],
     [BPF.and, 0xf0],
     [BPF.equals, 0x40, null, 'six'],
-    [BPF.loadByte, 9],
-    [BPF.equals, TCP, null, 'reject'],
+    [BPF.loadByte, IPV4.protocol],
+    [BPF.equals, PROTOCOL.tcp, null, 'reject'],
     // X is the length of the IP header.
-    [BPF.headerLength, 0],
-    [BPF.loadHalfX, 2],
+    [BPF.headerLength, IPV4.versionIhl],
+    [BPF.loadHalfX, TCP.destinationPort],
     [BPF.equals, port, null, 'reject'],
-    [BPF.loadByteX, 13],
-    [BPF.and, 0x12],
-    [BPF.equals, 0x02, 'accept', null],
-    [BPF.equals, 0x10, null, 'reject'],
-    [BPF.loadByteX, 20],
-    [BPF.equals, MPTCP, 'accept', null],
-    [BPF.loadByteX, 32],
-    [BPF.equals, MPTCP, 'accept', 'reject'],
+    [BPF.loadByteX, TCP.flags],
+    [BPF.and, SYN_AND_ACK],
+    [BPF.equals, FLAG.syn, 'accept', null],
+    [BPF.equals, FLAG.ack, null, 'reject'],
+    [BPF.loadByteX, TCP.options],
+    [BPF.equals, OPTION.mptcp, 'accept', null],
+    [BPF.loadByteX, BEHIND_TIMESTAMPS],
+    [BPF.equals, OPTION.mptcp, 'accept', 'reject'],
     'six',
-    [BPF.loadByte, 6],
-    [BPF.equals, TCP, null, 'reject'],
-    [BPF.loadHalf, 42],
+    [BPF.loadByte, IPV6.nextHeader],
+    [BPF.equals, PROTOCOL.tcp, null, 'reject'],
+    [BPF.loadHalf, IPV6_HEADER + TCP.destinationPort],
     [BPF.equals, port, null, 'reject'],
-    [BPF.loadByte, 53],
-    [BPF.and, 0x12],
-    [BPF.equals, 0x02, 'accept', null],
-    [BPF.equals, 0x10, null, 'reject'],
-    [BPF.loadByte, 60],
-    [BPF.equals, MPTCP, 'accept', null],
-    [BPF.loadByte, 72],
-    [BPF.equals, MPTCP, 'accept', 'reject'],
+    [BPF.loadByte, IPV6_HEADER + TCP.flags],
+    [BPF.and, SYN_AND_ACK],
+    [BPF.equals, FLAG.syn, 'accept', null],
+    [BPF.equals, FLAG.ack, null, 'reject'],
+    [BPF.loadByte, IPV6_HEADER + TCP.options],
+    [BPF.equals, OPTION.mptcp, 'accept', null],
+    [BPF.loadByte, IPV6_HEADER + BEHIND_TIMESTAMPS],
+    [BPF.equals, OPTION.mptcp, 'accept', 'reject'],
     'accept',
     [BPF.return, 0xffffffff],
     'reject',
@@ -117,7 +119,7 @@ function synFilter(port: number): [number, number, number, number][] {
   ]);
 }
 
-function assemble(lines: readonly Line[]): [number, number, number, number][] {
+function assemble(lines: readonly Line[]): BpfInstruction[] {
   const labels = new Map<string, number>();
   let at = 0;
   for (const line of lines) {

@@ -1,6 +1,7 @@
 /** The few system calls that Node does not offer, through koffi (about 100 ns a call, no compiler needed). Linux x86-64 and arm64. */
 import koffi from 'koffi';
 import { constants } from 'node:os';
+import { ipDestination, PROTOCOL } from '@subflow/wire';
 import { LinkError } from './errors.ts';
 
 const libc = koffi.load(null);
@@ -106,7 +107,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 export const IPPROTO_MPTCP = 262;
-export const IPPROTO_TCP = 6;
+export const IPPROTO_TCP = PROTOCOL.tcp;
 
 /** A stream socket that Node can adopt; -errno on failure. */
 export function streamSocket(family: 4 | 6, protocol: number): number {
@@ -259,8 +260,9 @@ export function rawSocket(family: 4 | 6, mark = 0): number {
 
 /** Sends a whole IP packet. Returns 0, or -errno. */
 export function sendRaw(fd: number, packet: Uint8Array): number {
-  const v4 = packet[0]! >>> 4 === 4;
-  const name = socketAddress(packet.subarray(v4 ? 16 : 24, v4 ? 20 : 40), 0);
+  const destination = ipDestination(packet);
+  if (destination === null) return -constants.errno.EINVAL;
+  const name = socketAddress(destination, 0);
   const result = sendto_(fd, packet, packet.length, 0, name, name.length) as number;
   return result >= 0 ? 0 : -koffi.errno();
 }

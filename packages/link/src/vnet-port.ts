@@ -1,6 +1,6 @@
 /** What TUN devices and packet sockets share: a descriptor with virtio-net headers, read in batches by the event loop's own poll. */
 import { Socket } from 'node:net';
-import { fillTcpChecksum, segmentize } from '@subflow/wire';
+import { fillTcpChecksum, segmentize, TCP } from '@subflow/wire';
 import type { TransmitSlot } from '@subflow/stack';
 import type { PacketHandler, PacketPort } from './port.ts';
 import { EAGAIN, errnoName, read, write } from './system.ts';
@@ -11,7 +11,6 @@ const VNET_NEEDS_CSUM = 1;
 const VNET_DATA_VALID = 2;
 const GSO_TCPV4 = 1;
 const GSO_TCPV6 = 4;
-const TCP_CHECKSUM_OFFSET = 16;
 const BUFFER = 70_000;
 /** Packets read before the stack gets to send: one acknowledgement then covers them all (+14 % when receiving). */
 const BATCH = 64;
@@ -96,7 +95,7 @@ export abstract class VnetPort implements PacketPort {
     if (slot.checksumPartial && slot.transportOffset >= 0) {
       this.out[0] = VNET_NEEDS_CSUM;
       this.outView.setUint16(6, this.linkHeader + slot.transportOffset, true);
-      this.outView.setUint16(8, TCP_CHECKSUM_OFFSET, true);
+      this.outView.setUint16(8, TCP.checksum, true);
       if (slot.segmentSize > 0) {
         this.out[1] = slot.ipVersion === 4 ? GSO_TCPV4 : GSO_TCPV6;
         this.outView.setUint16(2, this.linkHeader + slot.headerLength, true);

@@ -1,5 +1,28 @@
 /** What changed between a packet as it was sent and as it was seen later, field by field, as far as it was seen. */
-import { FLAG, IPV6_HEADER, isMalformed, parsePacketValue, parseTcpOptions, PROTOCOL } from '@subflow/wire';
+import {
+  ECN,
+  FLAG,
+  ipDestination,
+  ipSource,
+  ipTrafficClass,
+  ipTtl,
+  ipVersion,
+  IPV4,
+  IPV4_FRAGMENT,
+  ipv4HeaderLength,
+  IPV6,
+  IPV6_HEADER,
+  isMalformed,
+  OPTION,
+  optionLengthAt,
+  parsePacketValue,
+  parseTcpOptions,
+  PROTOCOL,
+  TCP,
+  TCP_MIN_HEADER,
+  tcpHeaderLength,
+  viewOf,
+} from '@subflow/wire';
 import type { MptcpOption, TcpOption } from '@subflow/wire';
 
 export type Change = 'changed' | 'added' | 'removed';
@@ -48,41 +71,44 @@ const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toSt
 
 /** Takes a packet, or the start of one, apart. Null when there is no IP header with TCP behind it. */
 export function seen(bytes: Uint8Array): SeenPacket | null {
-  if (bytes.length < 20) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const v4 = bytes[0]! >>> 4 === 4;
-  const at = v4 ? (bytes[0]! & 15) * 4 : IPV6_HEADER;
-  if ((!v4 && bytes[0]! >>> 4 !== 6) || bytes.length < at || bytes[v4 ? 9 : 6] !== PROTOCOL.tcp) return null;
-  const trafficClass = v4 ? bytes[1]! : (view.getUint16(0) >>> 4) & 0xff;
-  const declared = v4 ? view.getUint16(2) : view.getUint16(4) + IPV6_HEADER;
+  const source = ipSource(bytes);
+  const destination = ipDestination(bytes);
+  if (source === null || destination === null) return null;
+  const view = viewOf(bytes);
+  const v4 = ipVersion(bytes) === 4;
+  // Fields as they stand, lengths included: a router that quotes them wrong is what is looked for.
+  const at = v4 ? ipv4HeaderLength(view, 0) : IPV6_HEADER;
+  if (bytes.length < at || bytes[v4 ? IPV4.protocol : IPV6.nextHeader] !== PROTOCOL.tcp) return null;
+  const trafficClass = ipTrafficClass(bytes);
+  const declared = v4 ? view.getUint16(IPV4.totalLength) : view.getUint16(IPV6.payloadLength) + IPV6_HEADER;
   const tcpBytes = Math.min(bytes.length, declared) - at;
-  const headerLength = tcpBytes >= 13 ? (bytes[at + 12]! >>> 4) * 4 : -1;
-  const whole = headerLength >= 20 && tcpBytes >= headerLength;
-  const options = whole ? parseTcpOptions(view, at + 20, headerLength - 20) : null;
+  const headerLength = tcpBytes > TCP.dataOffset ? tcpHeaderLength(view, at) : -1;
+  const whole = headerLength >= TCP_MIN_HEADER && tcpBytes >= headerLength;
+  const options = whole ? parseTcpOptions(view, at + TCP.options, headerLength - TCP_MIN_HEADER) : null;
   return {
     version: v4 ? 4 : 6,
     dscp: trafficClass >>> 2,
-    ecn: trafficClass & 3,
+    ecn: trafficClass & ECN.mask,
     length: declared,
-    identification: v4 ? view.getUint16(4) : 0,
-    dontFragment: v4 ? (bytes[6]! & 0x40) !== 0 : true,
-    ttl: bytes[v4 ? 8 : 7]!,
-    source: hex(bytes.subarray(v4 ? 12 : 8, v4 ? 16 : 24)),
-    destination: hex(bytes.subarray(v4 ? 16 : 24, v4 ? 20 : 40)),
-    flowLabel: v4 ? 0 : view.getUint32(0) & 0xfffff,
+    identification: v4 ? view.getUint16(IPV4.identification) : 0,
+    dontFragment: v4 ? (view.getUint16(IPV4.fragment) & IPV4_FRAGMENT.dontFragment) !== 0 : true,
+    ttl: ipTtl(bytes),
+    source: hex(source),
+    destination: hex(destination),
+    flowLabel: v4 ? 0 : view.getUint32(IPV6.versionClassFlow) & 0xfffff,
     tcpBytes,
-    sourcePort: tcpBytes >= 2 ? view.getUint16(at) : -1,
-    destinationPort: tcpBytes >= 4 ? view.getUint16(at + 2) : -1,
-    seq: tcpBytes >= 8 ? view.getUint32(at + 4) : -1,
-    ack: tcpBytes >= 12 ? view.getUint32(at + 8) : -1,
-    reserved: tcpBytes >= 13 ? bytes[at + 12]! & 15 : -1,
-    flags: tcpBytes >= 14 ? bytes[at + 13]! : -1,
-    window: tcpBytes >= 16 ? view.getUint16(at + 14) : -1,
-    urgent: tcpBytes >= 20 ? view.getUint16(at + 18) : -1,
+    sourcePort: tcpBytes >= TCP.sourcePort + 2 ? view.getUint16(at + TCP.sourcePort) : -1,
+    destinationPort: tcpBytes >= TCP.destinationPort + 2 ? view.getUint16(at + TCP.destinationPort) : -1,
+    seq: tcpBytes >= TCP.seq + 4 ? view.getUint32(at + TCP.seq) : -1,
+    ack: tcpBytes >= TCP.ack + 4 ? view.getUint32(at + TCP.ack) : -1,
+    reserved: tcpBytes > TCP.dataOffset ? bytes[at + TCP.dataOffset]! & 15 : -1,
+    flags: tcpBytes > TCP.flags ? bytes[at + TCP.flags]! : -1,
+    window: tcpBytes >= TCP.window + 2 ? view.getUint16(at + TCP.window) : -1,
+    urgent: tcpBytes >= TCP.urgent + 2 ? view.getUint16(at + TCP.urgent) : -1,
     options: options === null || isMalformed(options) ? null : options,
     headerLength,
     payload: whole ? bytes.slice(at + headerLength, Math.min(bytes.length, declared)) : new Uint8Array(0),
-    payloadLength: headerLength >= 20 ? declared - at - headerLength : -1,
+    payloadLength: headerLength >= TCP_MIN_HEADER ? declared - at - headerLength : -1,
   };
 }
 
@@ -163,7 +189,10 @@ function optionDifferences(before: readonly TcpOption[], after: readonly TcpOpti
 /** Name of an option's field: `tcp.option.mss`, `mptcp.capable`, `tcp.option.253`. */
 export function optionName(option: TcpOption): string {
   if (option.kind === 'mptcp') return `mptcp.${option.option.subtype}`;
-  return `tcp.option.${option.kind === 'unknown' ? (option.code === 30 ? 'mptcp' : option.code) : option.kind}`.replace('tcp.option.mptcp', 'mptcp.unknown');
+  return `tcp.option.${option.kind === 'unknown' ? (option.code === OPTION.mptcp ? 'mptcp' : option.code) : option.kind}`.replace(
+    'tcp.option.mptcp',
+    'mptcp.unknown',
+  );
 }
 
 /** Content of an option, for people. */
@@ -206,20 +235,12 @@ function key64({ high, low }: { high: number; low: number }): string {
 export function mptcpHex(bytes: Uint8Array): string[] {
   const packet = parsePacketValue(bytes);
   if (isMalformed(packet) || packet.tcp === null) return [];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   const out: string[] = [];
-  const start = packet.ip.headerLength + 20;
   const end = packet.ip.headerLength + packet.tcp.headerLength;
-  for (let at = start; at < end;) {
-    const kind = view.getUint8(at);
-    if (kind === 0) break;
-    if (kind === 1) {
-      at++;
-      continue;
-    }
-    const length = view.getUint8(at + 1);
-    if (kind === 30) out.push(hex(bytes.subarray(at + 2, at + length)));
-    at += length;
+  let size: number;
+  for (let at = packet.ip.headerLength + TCP.options; (size = optionLengthAt(view, at, end)) > 0; at += size) {
+    if (view.getUint8(at) === OPTION.mptcp) out.push(hex(bytes.subarray(at + 2, at + size)));
   }
   return out;
 }

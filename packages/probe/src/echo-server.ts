@@ -3,7 +3,7 @@
  * request, and sends packets of its own again so that the way back can be walked too. It answers HTTP, so that the whole
  * conversation can be held with it, and tells a browser what it saw.
  */
-import { buildPacket, formatAddress, formatEndpoint, isMalformed, parsePacketValue, parseTcpOptions, sameAddress } from '@subflow/wire';
+import { buildPacket, FLAG, formatAddress, formatEndpoint, isMalformed, parsePacketValue, parseTcpOptions, sameAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import { MODE, noPathManager } from '@subflow/stack';
 import type { Connection, MptcpConfig } from '@subflow/stack';
@@ -104,7 +104,7 @@ export class EchoServer {
     const remotePort = direction === 'in' ? tcp.sourcePort : tcp.destinationPort;
     const key = formatEndpoint(remote, remotePort);
     let flow = this.flows.get(key);
-    const syn = direction === 'in' && (tcp.flags & 0x12) === 2;
+    const syn = direction === 'in' && (tcp.flags & (FLAG.syn | FLAG.ack)) === FLAG.syn;
     if (flow === undefined || (syn && tcp.seq !== flow.irs)) {
       if (direction === 'out') return true;
       if (flow !== undefined) this.forget(key, flow);

@@ -1,5 +1,21 @@
 /** ICMP errors that quote our packets: what came back, and of which packet. */
-import { icmpErrorParts, IPV6_HEADER, isMalformed, mplsLabels, parsePacketValue, PROTOCOL } from '@subflow/wire';
+import {
+  icmpErrorParts,
+  ipDestination,
+  ipSource,
+  ipTtl,
+  ipVersion,
+  IPV4,
+  ipv4HeaderLength,
+  IPV6,
+  IPV6_HEADER,
+  isMalformed,
+  mplsLabels,
+  parsePacketValue,
+  PROTOCOL,
+  TCP,
+  viewOf,
+} from '@subflow/wire';
 import type { IcmpExtension, IpAddress, MplsLabel } from '@subflow/wire';
 
 /** An ICMP error with the start of a packet. */
@@ -36,29 +52,31 @@ export function readQuote(packet: Uint8Array): Quote | null {
   const parsed = parsePacketValue(packet);
   if (isMalformed(parsed) || parsed.icmp?.kind !== 'error') return null;
   const { quote: bytes, extensions } = icmpErrorParts(parsed.icmp);
-  const version = parsed.ip.version;
+  const { version } = parsed.ip;
+  const source = ipSource(bytes);
+  const destination = ipDestination(bytes);
+  if (source === null || destination === null || ipVersion(bytes) !== version) return null;
+  const view = viewOf(bytes);
   const v4 = version === 4;
-  if (bytes.length < (v4 ? 20 : IPV6_HEADER) || bytes[0]! >>> 4 !== version) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const headerLength = v4 ? (bytes[0]! & 15) * 4 : IPV6_HEADER;
-  const quoted = bytes.length - headerLength;
-  const at = headerLength;
+  // Fields as they stand: we send neither options nor extension headers, and a header length that is wrong is worth reporting.
+  const at = v4 ? ipv4HeaderLength(view, 0) : IPV6_HEADER;
+  const quoted = bytes.length - at;
   return {
     from: parsed.ip.source,
-    ttl: v4 && parsed.ip.version === 4 ? parsed.ip.ttl : (parsed.ip as { hopLimit: number }).hopLimit,
+    ttl: ipTtl(packet),
     version,
     type: parsed.icmp.type,
     code: parsed.icmp.code,
     bytes,
     quoted,
-    protocol: bytes[v4 ? 9 : 6]!,
-    source: bytes.slice(v4 ? 12 : 8, v4 ? 16 : 24),
-    destination: bytes.slice(v4 ? 16 : 24, v4 ? 20 : 40),
-    identification: v4 ? view.getUint16(4) : 0,
-    sourcePort: quoted >= 2 ? view.getUint16(at) : -1,
-    destinationPort: quoted >= 4 ? view.getUint16(at + 2) : -1,
-    seq: quoted >= 8 ? view.getUint32(at + 4) : -1,
-    window: quoted >= 16 ? view.getUint16(at + 14) : -1,
+    protocol: bytes[v4 ? IPV4.protocol : IPV6.nextHeader]!,
+    source,
+    destination,
+    identification: v4 ? view.getUint16(IPV4.identification) : 0,
+    sourcePort: quoted >= TCP.sourcePort + 2 ? view.getUint16(at + TCP.sourcePort) : -1,
+    destinationPort: quoted >= TCP.destinationPort + 2 ? view.getUint16(at + TCP.destinationPort) : -1,
+    seq: quoted >= TCP.seq + 4 ? view.getUint32(at + TCP.seq) : -1,
+    window: quoted >= TCP.window + 2 ? view.getUint16(at + TCP.window) : -1,
     extensions,
     labels: mplsLabels(extensions),
   };

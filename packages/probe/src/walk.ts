@@ -1,5 +1,20 @@
 /** The path walk: packets whose TTL ends at each hop in turn, and what the routers quote of them (traceroute, tracebox). */
-import { buildPacket, ipHeader, ipv4Checksum, isMalformed, parsePacketValue, PROTOCOL, sameAddress, updateChecksum } from '@subflow/wire';
+import {
+  buildPacket,
+  ipHeader,
+  ipVersion,
+  IPV4,
+  IPV6_HEADER,
+  isMalformed,
+  parsePacketValue,
+  PROTOCOL,
+  sameAddress,
+  setIpTtl,
+  setIpv4Word,
+  TCP,
+  updateChecksum,
+  viewOf,
+} from '@subflow/wire';
 import type { IpAddress, MplsLabel } from '@subflow/wire';
 import type { Hub, Receiver } from './hub.ts';
 import type { Quote } from './quote.ts';
@@ -198,44 +213,43 @@ function parts(bytes: Uint8Array): { localPort: number; remote: IpAddress; remot
 /** The packet with another TTL and mark; the IPv4 header checksum is right again. */
 export function limited(packet: Uint8Array, ttl: number, mark: number, index: number): Uint8Array {
   const out = packet.slice();
-  if (out[0]! >>> 4 === 4) {
-    const length = (out[0]! & 15) * 4;
-    out[8] = ttl;
-    out[4] = mark >>> 8;
-    out[5] = mark & 0xff;
-    const checksum = ipv4Checksum(out, 0, length);
-    out[10] = checksum >>> 8;
-    out[11] = checksum & 0xff;
+  setIpTtl(out, ttl);
+  if (ipVersion(out) === 4) {
+    setIpv4Word(out, IPV4.identification, mark);
     return out;
   }
-  out[7] = ttl;
-  const view = new DataView(out.buffer);
-  const before = view.getUint16(54);
+  const view = viewOf(out);
+  const before = view.getUint16(WINDOW6);
   const after = (before & ~0xff) | (ttl << 2) | (index & 3);
-  view.setUint16(54, after);
-  view.setUint16(56, updateChecksum(view.getUint16(56), before, after));
+  view.setUint16(WINDOW6, after);
+  view.setUint16(CHECKSUM6, updateChecksum(view.getUint16(CHECKSUM6), before, after));
   return out;
 }
 
+/** Where IPv6 packets, which have no identification, carry their mark: the low octet of the TCP window. We send no extension headers. */
+const WINDOW6 = IPV6_HEADER + TCP.window;
+const CHECKSUM6 = IPV6_HEADER + TCP.checksum;
+/** Tells marks in the window from identifications. */
+const IPV6_MARK = 0x10000;
+
 function markOfPacket(bytes: Uint8Array): number {
-  return bytes[0]! >>> 4 === 4 ? (bytes[4]! << 8) | bytes[5]! : 0x10000 | bytes[55]!;
+  const view = viewOf(bytes);
+  return ipVersion(bytes) === 4 ? view.getUint16(IPV4.identification) : IPV6_MARK | (view.getUint16(WINDOW6) & 0xff);
 }
 
 function markOf(quote: Quote): number {
-  return quote.version === 4 ? quote.identification : 0x10000 | (quote.window & 0xff);
+  return quote.version === 4 ? quote.identification : IPV6_MARK | (quote.window & 0xff);
 }
 
 /** How many of addresses, ports and sequence number are as they were sent: 0 to 5. */
 function resemblance(quote: Quote, bytes: Uint8Array): number {
-  const v4 = quote.version === 4;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const at = v4 ? (bytes[0]! & 15) * 4 : 40;
-  const same = (a: Uint8Array, from: number): number => (a.every((byte, i) => byte === bytes[from + i]) ? 1 : 0);
-  return (
-    same(quote.source, v4 ? 12 : 8) +
-    same(quote.destination, v4 ? 16 : 24) +
-    (quote.sourcePort === view.getUint16(at) ? 1 : 0) +
-    (quote.destinationPort === view.getUint16(at + 2) ? 1 : 0) +
-    (quote.seq === view.getUint32(at + 4) ? 1 : 0)
-  );
+  const packet = parsePacketValue(bytes);
+  if (isMalformed(packet) || packet.tcp === null) return 0;
+  return [
+    sameAddress(quote.source, packet.ip.source),
+    sameAddress(quote.destination, packet.ip.destination),
+    quote.sourcePort === packet.tcp.sourcePort,
+    quote.destinationPort === packet.tcp.destinationPort,
+    quote.seq === packet.tcp.seq,
+  ].filter(Boolean).length;
 }

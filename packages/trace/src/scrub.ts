@@ -5,7 +5,24 @@
  */
 import { addAddressHmac, joinHmac, keyMaterial, versionOf } from '@subflow/stack';
 import type { KeyMaterial } from '@subflow/stack';
-import { DSS_FLAG, dssPseudoHeader, finish, FRAME, LINKTYPE, ipv4Checksum, pseudoHeader4, pseudoHeader6, SUBTYPE, sum } from '@subflow/wire';
+import {
+  DSS_FLAG,
+  dssPseudoHeader,
+  finish,
+  FRAME,
+  LINKTYPE,
+  ipv4Checksum,
+  IPV4,
+  IPV6,
+  mptcpSubtype,
+  OPTION,
+  optionLengthAt,
+  PROTOCOL,
+  pseudoHeader,
+  SUBTYPE,
+  sum,
+  TCP,
+} from '@subflow/wire';
 import type { U64 } from '@subflow/wire';
 import type { Analyzer } from './analysis/analyzer.ts';
 import type { Connection } from './analysis/connection.ts';
@@ -21,6 +38,8 @@ interface NewKeys {
   shift: [bigint, bigint];
 }
 
+/** Options whose values say nothing about who somebody is. */
+const KEPT_OPTIONS: ReadonlySet<number> = new Set([OPTION.nop, OPTION.mss, OPTION.windowScale, OPTION.sackPermitted, OPTION.sack, OPTION.timestamps]);
 const MASK64 = 0xffffffffffffffffn;
 
 export class Scrubber {
@@ -53,13 +72,12 @@ export class Scrubber {
     const payload = s.payloadOffset - start;
     bytes.fill(0, Math.min(payload, bytes.length));
     this.addresses(bytes, view, s.ipVersion);
-    this.options(analyzer, view, bytes, tcp + 20, payload);
+    this.options(analyzer, view, bytes, tcp + TCP.options, payload);
     const length = s.endOffset - s.tcpOffset;
-    view.setUint16(tcp + 16, 0);
+    view.setUint16(tcp + TCP.checksum, 0);
     // The payload is zero, whether it was captured or not: it adds nothing.
-    const pseudo = s.ipVersion === 4 ? pseudoHeader4(view.getInt32(12), view.getInt32(16), 6, length) : pseudoHeader6(bytes, 8, 6, length);
-    view.setUint16(tcp + 16, finish(sum(bytes, tcp, payload - tcp, pseudo)));
-    if (s.ipVersion === 4) view.setUint16(10, ipv4Checksum(bytes, 0, tcp));
+    view.setUint16(tcp + TCP.checksum, finish(sum(bytes, tcp, payload - tcp, pseudoHeader(bytes, 0, PROTOCOL.tcp, length))));
+    if (s.ipVersion === 4) view.setUint16(IPV4.checksum, ipv4Checksum(bytes, 0, tcp));
     this.written++;
     return { bytes, originalLength: s.endOffset - start };
   }
@@ -69,10 +87,10 @@ export class Scrubber {
 
   private addresses(bytes: Uint8Array, view: DataView, version: number): void {
     if (version === 4) {
-      for (const at of [12, 16]) view.setInt32(at, this.address4(view.getInt32(at)));
+      for (const at of [IPV4.source, IPV4.destination]) view.setInt32(at, this.address4(view.getInt32(at)));
       return;
     }
-    for (const at of [8, 24]) bytes.set(this.address6(bytes.slice(at, at + 16)), at);
+    for (const at of [IPV6.source, IPV6.destination]) bytes.set(this.address6(bytes.slice(at, at + 16)), at);
   }
 
   /** Addresses are numbered as they come, in 10.0.0.0/8: the first bits say nothing about the old ones. */
@@ -100,23 +118,15 @@ export class Scrubber {
 
   private options(analyzer: Analyzer, view: DataView, bytes: Uint8Array, from: number, end: number): void {
     const { subflow, side } = analyzer;
-    for (let at = from; at + 1 < end;) {
+    let at = from;
+    for (let size: number; (size = optionLengthAt(view, at, end)) > 0; at += size) {
       const kind = bytes[at]!;
-      if (kind === 0) {
-        bytes.fill(0, at, end);
-        return;
-      }
-      if (kind === 1) {
-        at++;
-        continue;
-      }
-      const size = bytes[at + 1]!;
-      if (size < 2 || at + size > end) return;
-      if (kind === 30 && subflow !== null && subflow.connection !== null) this.mptcp(subflow, subflow.connection, side, view, bytes, at, size);
+      if (kind === OPTION.mptcp && subflow !== null && subflow.connection !== null) this.mptcp(subflow, subflow.connection, side, view, bytes, at, size);
       // Cookies, digests and whatever we do not know may say who somebody is.
-      else if (![2, 3, 4, 5, 8].includes(kind)) bytes.fill(0, at + 2, at + size);
-      at += size;
+      else if (!KEPT_OPTIONS.has(kind)) bytes.fill(0, at + 2, at + size);
     }
+    // Padding may say as much.
+    if (at < end && bytes[at] === OPTION.end) bytes.fill(0, at, end);
   }
 
   private keysOf(connection: Connection): NewKeys {
@@ -144,7 +154,7 @@ export class Scrubber {
     const keys = this.keysOf(connection);
     const by = subflow.sideOf(side);
     const other: Side = by === 0 ? 1 : 0;
-    switch (view.getUint8(at + 2) >>> 4) {
+    switch (mptcpSubtype(view, at)) {
       case SUBTYPE.capable:
         if (size >= 12) this.putKey(keys, by, view, bytes, at + 4);
         if (size >= 20) this.putKey(keys, other, view, bytes, at + 12);

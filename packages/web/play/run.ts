@@ -6,7 +6,7 @@ import { Agenda, attachMiddlebox, EmulatedHost, LinkDirection, MIDDLEBOXES, PERF
 import type { LinkConfig } from '@subflow/emulator';
 import { connectionInfo, defaultPathManager, fullMesh, Host, ndiffports, noPathManager, SCHEDULERS } from '@subflow/stack';
 import type { Connection, ConnectionInfo, ConnectOptions, PathManagerFactory, Scheduler, SchedulerFactory, StackEvent, SubflowInfo } from '@subflow/stack';
-import { formatAddress, isMalformed, parseAddress, parsePacketValue } from '@subflow/wire';
+import { formatAddress, ipDestination, isMalformed, parseAddress, parsePacketValue } from '@subflow/wire';
 import { BIN, LONGEST } from './names.ts';
 import { OutOfOrder } from './out-of-order.ts';
 import type { PlayAction, PlaySetup } from './setup.ts';
@@ -351,8 +351,8 @@ export class PlayRun {
 
   /** Behind the shared bottleneck: to the path whose address the packet has. */
   private route(name: string, packet: Uint8Array, now: number): void {
-    const v4 = packet[0]! >>> 4 === 4;
-    const address = formatAddress(name === 'up' ? packet.slice(v4 ? 16 : 24, v4 ? 20 : 40) : packet.slice(v4 ? 16 : 24, v4 ? 20 : 40));
+    const destination = ipDestination(packet);
+    const address = destination === null ? '' : formatAddress(destination);
     const i = this.setup.paths.findIndex((path, k) => addressOf(k, path.family, name === 'up' ? 2 : 1) === address);
     if (i < 0) return;
     if (name === 'up') this.deliveries.up[i]!(packet, now);

@@ -5,6 +5,7 @@
  * A partial sum is an unfolded, non-inverted sum of big-endian 16-bit words: a number below 2^53. Sums of adjacent
  * pieces are added as long as every piece but the last has an even length.
  */
+import { IPV4, IPV6 } from './numbers.ts';
 
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
@@ -26,6 +27,28 @@ export function finish(sum: number): number {
 export function addOdd(sum: number, piece: number): number {
   const folded = fold(piece);
   return sum + (((folded & 0xff) << 8) | (folded >>> 8));
+}
+
+/** Adds the partial sum `piece` of bytes that start `position` octets into the summed data, odd positions included. */
+export function addPiece(total: number, piece: number, position: number): number {
+  return (position & 1) === 0 ? total + piece : addOdd(total, piece);
+}
+
+/**
+ * Partial sum over the first `count` slices, as if they were one array, added to `initial`. Slices may have odd lengths. What
+ * `initial` covers must have an even length, as pseudo-headers have.
+ *
+ * @example finish(sumSlices([header, payload], 2, pseudoHeader4(source, destination, PROTOCOL.tcp, length)))
+ */
+export function sumSlices(slices: ArrayLike<Uint8Array>, count: number = slices.length, initial = 0): number {
+  let total = initial;
+  let position = 0;
+  for (let i = 0; i < count; i++) {
+    const slice = slices[i]!;
+    total = addPiece(total, sum(slice, 0, slice.length), position);
+    position += slice.length;
+  }
+  return total;
 }
 
 /**
@@ -93,6 +116,15 @@ export function pseudoHeader4(source: number, destination: number, protocol: num
 /** Partial sum of the IPv6 pseudo-header from the 32 address bytes at `offset` of the IPv6 header's source field (RFC 8200 §8.1). */
 export function pseudoHeader6(bytes: Uint8Array, addressesOffset: number, protocol: number, length: number): number {
   return sumShort(bytes, addressesOffset, 32, (length >>> 16) + (length & 0xffff) + protocol);
+}
+
+/**
+ * Partial sum of the pseudo-header of the IP packet at `offset`, of either version, whose fixed header must be there; `length`
+ * is that of the upper-layer header and its data (RFC 9293 §3.1, RFC 8200 §8.1).
+ */
+export function pseudoHeader(bytes: Uint8Array, offset: number, protocol: number, length: number): number {
+  if (bytes[offset]! >>> 4 === 6) return pseudoHeader6(bytes, offset + IPV6.source, protocol, length);
+  return sumShort(bytes, offset + IPV4.source, 8, length + protocol);
 }
 
 /** New checksum field after one 16-bit word changed from `before` to `after` (RFC 1624, equation 3). */

@@ -3,9 +3,12 @@ import { bytesAt } from './ipv4.ts';
 import { Malformed } from './malformed.ts';
 
 /** ICMP types (RFC 792). */
-export const ICMP = { echoReply: 0, unreachable: 3, redirect: 5, echo: 8, timeExceeded: 11, parameterProblem: 12 } as const;
+export const ICMP = { echoReply: 0, unreachable: 3, sourceQuench: 4, redirect: 5, echo: 8, timeExceeded: 11, parameterProblem: 12 } as const;
 /** ICMPv6 types (RFC 4443). */
 export const ICMPV6 = { unreachable: 1, packetTooBig: 2, timeExceeded: 3, parameterProblem: 4, echo: 128, echoReply: 129 } as const;
+
+/** Types of ICMPv6 below this are errors (RFC 4443 §2.1). */
+export const ICMPV6_FIRST_INFORMATIONAL = 128;
 
 /** An error message with the quoted start of the packet that drew it. */
 export interface IcmpError {
@@ -44,7 +47,9 @@ export interface IcmpOther {
 
 export type IcmpMessage = IcmpError | IcmpEcho | IcmpOther;
 
-const HEADER = 8;
+/** Length of the fixed part of a message, and the offset of its checksum, octets (RFC 792, RFC 4443 §2.1). */
+export const ICMP_HEADER = 8;
+export const ICMP_CHECKSUM = 2;
 
 /** Parses an ICMP (version 4) or ICMPv6 (version 6) message of `length` bytes. */
 export function parseIcmp(view: DataView, offset: number, length: number, version: 4 | 6): IcmpMessage | Malformed {
@@ -52,15 +57,15 @@ export function parseIcmp(view: DataView, offset: number, length: number, versio
   const type = view.getUint8(offset);
   const code = view.getUint8(offset + 1);
   const checksum = view.getUint16(offset + 2);
-  const isError = version === 4 ? isError4(type) : type < 128;
+  const isError = version === 4 ? isError4(type) : type < ICMPV6_FIRST_INFORMATIONAL;
   const echoType = version === 4 ? ICMP.echo : ICMPV6.echo;
   const replyType = version === 4 ? ICMP.echoReply : ICMPV6.echoReply;
   if (!isError && type !== echoType && type !== replyType) {
     return { kind: 'other', version, type, code, checksum, body: bytesAt(view, offset + 4, length - 4) };
   }
-  if (length < HEADER) return new Malformed('TRUNCATED', offset, `ICMP message of type ${type} needs 8 bytes, found ${length}`);
+  if (length < ICMP_HEADER) return new Malformed('TRUNCATED', offset, `ICMP message of type ${type} needs 8 bytes, found ${length}`);
   if (isError) {
-    return { kind: 'error', version, type, code, checksum, rest: view.getUint32(offset + 4), quote: bytesAt(view, offset + HEADER, length - HEADER) };
+    return { kind: 'error', version, type, code, checksum, rest: view.getUint32(offset + 4), quote: bytesAt(view, offset + ICMP_HEADER, length - ICMP_HEADER) };
   }
   return {
     kind: 'echo',
@@ -70,7 +75,7 @@ export function parseIcmp(view: DataView, offset: number, length: number, versio
     checksum,
     identifier: view.getUint16(offset + 4),
     sequence: view.getUint16(offset + 6),
-    data: bytesAt(view, offset + HEADER, length - HEADER),
+    data: bytesAt(view, offset + ICMP_HEADER, length - ICMP_HEADER),
   };
 }
 
@@ -86,13 +91,13 @@ export function emitIcmp(message: IcmpMessage, view: DataView, offset: number): 
       return 4 + message.body.length;
     case 'error':
       view.setUint32(offset + 4, message.rest);
-      bytes.set(message.quote, offset + HEADER);
-      return HEADER + message.quote.length;
+      bytes.set(message.quote, offset + ICMP_HEADER);
+      return ICMP_HEADER + message.quote.length;
     case 'echo':
       view.setUint16(offset + 4, message.identifier);
       view.setUint16(offset + 6, message.sequence);
-      bytes.set(message.data, offset + HEADER);
-      return HEADER + message.data.length;
+      bytes.set(message.data, offset + ICMP_HEADER);
+      return ICMP_HEADER + message.data.length;
   }
 }
 
@@ -102,5 +107,5 @@ function echoTypeOf(message: IcmpEcho): number {
 }
 
 function isError4(type: number): boolean {
-  return type === ICMP.unreachable || type === 4 || type === ICMP.redirect || type === ICMP.timeExceeded || type === ICMP.parameterProblem;
+  return type === ICMP.unreachable || type === ICMP.sourceQuench || type === ICMP.redirect || type === ICMP.timeExceeded || type === ICMP.parameterProblem;
 }

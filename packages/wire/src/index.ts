@@ -2,6 +2,8 @@
 export * from './malformed.ts';
 export * from './checksum.ts';
 export * from './address.ts';
+export * from './numbers.ts';
+export * from './ip-walk.ts';
 export * from './ipv4.ts';
 export * from './ipv6.ts';
 export * from './icmp.ts';
@@ -10,6 +12,7 @@ export * from './tcp.ts';
 export * from './mptcp-options.ts';
 export * from './segment.ts';
 export * from './segmentation.ts';
+export * from './view.ts';
 export * from './packet.ts';
 export * from './link-layer.ts';
 export * from './pcap.ts';

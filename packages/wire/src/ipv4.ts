@@ -1,24 +1,8 @@
 /** IPv4 headers (RFC 791 §3.1): view offsets, value, parse and emit. */
 import { finish, sum } from './checksum.ts';
-import { Malformed } from './malformed.ts';
-
-export const IPV4_MIN_HEADER = 20;
-/** Field offsets (RFC 791 §3.1). */
-export const IPV4 = {
-  versionIhl: 0,
-  trafficClass: 1,
-  totalLength: 2,
-  identification: 4,
-  fragment: 6,
-  ttl: 8,
-  protocol: 9,
-  checksum: 10,
-  source: 12,
-  destination: 16,
-  options: 20,
-} as const;
-
-export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
+import { IpLayout, walkFault, walkIp, WALK } from './ip-walk.ts';
+import type { Malformed } from './malformed.ts';
+import { IPV4, IPV4_FRAGMENT, IPV4_MIN_HEADER } from './numbers.ts';
 
 /** A parsed IPv4 header. */
 export interface Ipv4Header {
@@ -44,41 +28,38 @@ export interface Ipv4Header {
 
 /** Parses the header at `offset`; the rest of the packet may be truncated (as in ICMP quotes). */
 export function parseIpv4(view: DataView, offset: number, length: number): Ipv4Header | Malformed {
-  if (length < IPV4_MIN_HEADER) return new Malformed('TRUNCATED', offset, `IPv4 header needs 20 bytes, found ${length}`);
-  const versionIhl = view.getUint8(offset);
-  if (versionIhl >>> 4 !== 4) return new Malformed('BAD_VERSION', offset, `IP version ${versionIhl >>> 4}, expected 4`);
-  const headerLength = (versionIhl & 15) * 4;
-  if (headerLength < IPV4_MIN_HEADER) return new Malformed('BAD_LENGTH', offset, `IPv4 header length ${headerLength} is below 20`);
-  if (headerLength > length) return new Malformed('TRUNCATED', offset, `IPv4 header of ${headerLength} bytes, found ${length}`);
-  const fragment = view.getUint16(offset + IPV4.fragment);
-  const totalLength = view.getUint16(offset + IPV4.totalLength);
-  if (totalLength < headerLength) return new Malformed('BAD_LENGTH', offset + 2, `IPv4 total length ${totalLength} is below the header's ${headerLength}`);
+  const layout = new IpLayout();
+  // Original length 0: a total length of 0 is an error here.
+  const result = walkIp(view, offset, length, 0, layout);
+  if (result > WALK.fragment || layout.ipVersion !== 4) return walkFault(result, view, offset, length, 4);
+  const headerLength = layout.tcpOffset - offset;
   return {
     version: 4,
     headerLength,
     trafficClass: view.getUint8(offset + IPV4.trafficClass),
-    totalLength,
+    totalLength: layout.endOffset - offset,
     identification: view.getUint16(offset + IPV4.identification),
-    dontFragment: (fragment & 0x4000) !== 0,
-    moreFragments: (fragment & 0x2000) !== 0,
-    fragmentOffset: (fragment & 0x1fff) * 8,
+    dontFragment: (view.getUint16(offset + IPV4.fragment) & IPV4_FRAGMENT.dontFragment) !== 0,
+    moreFragments: layout.moreFragments,
+    fragmentOffset: layout.fragmentOffset,
     ttl: view.getUint8(offset + IPV4.ttl),
-    protocol: view.getUint8(offset + IPV4.protocol),
+    protocol: layout.protocol,
     checksum: view.getUint16(offset + IPV4.checksum),
     source: bytesAt(view, offset + IPV4.source, 4),
     destination: bytesAt(view, offset + IPV4.destination, 4),
-    options: bytesAt(view, offset + IPV4.options, headerLength - 20),
+    options: bytesAt(view, offset + IPV4.options, headerLength - IPV4_MIN_HEADER),
   };
 }
 
 /** Writes the header as it stands, checksum field included. Returns the bytes written. The reserved fragment bit is lost. */
 export function emitIpv4(header: Ipv4Header, view: DataView, offset: number): number {
-  const headerLength = 20 + header.options.length;
+  const headerLength = IPV4_MIN_HEADER + header.options.length;
+  const flags = (header.dontFragment ? IPV4_FRAGMENT.dontFragment : 0) | (header.moreFragments ? IPV4_FRAGMENT.moreFragments : 0);
   view.setUint8(offset, 0x40 | (headerLength >>> 2));
   view.setUint8(offset + IPV4.trafficClass, header.trafficClass);
   view.setUint16(offset + IPV4.totalLength, header.totalLength);
   view.setUint16(offset + IPV4.identification, header.identification);
-  view.setUint16(offset + IPV4.fragment, (header.dontFragment ? 0x4000 : 0) | (header.moreFragments ? 0x2000 : 0) | (header.fragmentOffset >>> 3));
+  view.setUint16(offset + IPV4.fragment, flags | (header.fragmentOffset >>> 3));
   view.setUint8(offset + IPV4.ttl, header.ttl);
   view.setUint8(offset + IPV4.protocol, header.protocol);
   view.setUint16(offset + IPV4.checksum, header.checksum);
@@ -91,10 +72,11 @@ export function emitIpv4(header: Ipv4Header, view: DataView, offset: number): nu
 
 /** The right header checksum for the header at `offset` (its checksum field is skipped). */
 export function ipv4Checksum(bytes: Uint8Array, offset: number, headerLength: number): number {
-  const head = sum(bytes, offset, 10);
-  return finish(sum(bytes, offset + 12, headerLength - 12, head));
+  const head = sum(bytes, offset, IPV4.checksum);
+  return finish(sum(bytes, offset + IPV4.source, headerLength - IPV4.source, head));
 }
 
+/** A copy of `length` bytes of a view. */
 export function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset + offset, length).slice();
 }

@@ -1,13 +1,8 @@
 /** IPv6 headers and extension headers (RFC 8200 §3, §4): value, parse and emit. */
+import { extensionLength, IpLayout, walkFault, walkFirstFragment, walkIp, WALK } from './ip-walk.ts';
 import { bytesAt } from './ipv4.ts';
-import { Malformed } from './malformed.ts';
-
-export const IPV6_HEADER = 40;
-/** Field offsets (RFC 8200 §3). */
-export const IPV6 = { versionClassFlow: 0, payloadLength: 4, nextHeader: 6, hopLimit: 7, source: 8, destination: 24 } as const;
-
-/** Next-header values of extension headers (RFC 8200 §4, RFC 4302, RFC 6275). */
-export const EXTENSION = { hopByHop: 0, routing: 43, fragment: 44, authentication: 51, noNext: 59, destination: 60, mobility: 135 } as const;
+import type { Malformed } from './malformed.ts';
+import { IPV6, IPV6_HEADER } from './numbers.ts';
 
 /** One extension header, kept byte for byte. */
 export interface Ipv6Extension {
@@ -36,71 +31,41 @@ export interface Ipv6Header {
   moreFragments: boolean;
 }
 
-/** Length of the extension header at `offset`, 0 when `type` is not an extension header. */
-export function extensionLength(view: DataView, offset: number, type: number): number {
-  switch (type) {
-    case EXTENSION.hopByHop:
-    case EXTENSION.routing:
-    case EXTENSION.destination:
-    case EXTENSION.mobility:
-      return (view.getUint8(offset + 1) + 1) * 8;
-    case EXTENSION.fragment:
-      return 8;
-    case EXTENSION.authentication:
-      return (view.getUint8(offset + 1) + 2) * 4;
-    default:
-      return 0;
-  }
-}
-
-/** Whether a next-header value names an extension header that can be walked. */
-export function isExtension(type: number): boolean {
-  return (
-    type === EXTENSION.hopByHop ||
-    type === EXTENSION.routing ||
-    type === EXTENSION.destination ||
-    type === EXTENSION.mobility ||
-    type === EXTENSION.fragment ||
-    type === EXTENSION.authentication
-  );
-}
-
 /** Parses the header and its extension chain; the payload may be truncated. */
 export function parseIpv6(view: DataView, offset: number, length: number): Ipv6Header | Malformed {
-  if (length < IPV6_HEADER) return new Malformed('TRUNCATED', offset, `IPv6 header needs 40 bytes, found ${length}`);
-  const first = view.getUint32(offset);
-  if (first >>> 28 !== 6) return new Malformed('BAD_VERSION', offset, `IP version ${first >>> 28}, expected 6`);
-  const header: Ipv6Header = {
+  const layout = new IpLayout();
+  const walked = walkIp(view, offset, length, length, layout);
+  // A first fragment has the whole chain (RFC 8200 §4.5); past a later one there is no upper-layer header to walk to.
+  const result = walkFirstFragment(view, offset + length, walked, layout);
+  if (result > WALK.fragment || layout.ipVersion !== 6) return walkFault(result, view, offset, length, 6);
+  const first = view.getUint32(offset + IPV6.versionClassFlow);
+  return {
     version: 6,
-    headerLength: IPV6_HEADER,
+    headerLength: layout.tcpOffset - offset,
     trafficClass: (first >>> 20) & 0xff,
     flowLabel: first & 0xfffff,
     payloadLength: view.getUint16(offset + IPV6.payloadLength),
     hopLimit: view.getUint8(offset + IPV6.hopLimit),
     source: bytesAt(view, offset + IPV6.source, 16),
     destination: bytesAt(view, offset + IPV6.destination, 16),
-    extensions: [],
-    protocol: view.getUint8(offset + IPV6.nextHeader),
-    fragmentOffset: 0,
-    moreFragments: false,
+    extensions: extensionsBetween(view, offset, layout.tcpOffset),
+    protocol: layout.protocol,
+    fragmentOffset: layout.fragmentOffset,
+    moreFragments: layout.moreFragments,
   };
-  while (isExtension(header.protocol)) {
-    const at = offset + header.headerLength;
-    if (header.headerLength + 8 > length) return new Malformed('TRUNCATED', at, `extension header ${header.protocol} is cut`);
-    const size = extensionLength(view, at, header.protocol);
-    if (header.headerLength + size > length) return new Malformed('TRUNCATED', at, `extension header ${header.protocol} of ${size} bytes is cut`);
-    if (header.protocol === EXTENSION.fragment) {
-      const word = view.getUint16(at + 2);
-      header.fragmentOffset = word & 0xfff8;
-      header.moreFragments = (word & 1) !== 0;
-    }
-    header.extensions.push({ type: header.protocol, bytes: bytesAt(view, at, size) });
-    header.protocol = view.getUint8(at);
-    header.headerLength += size;
-    // Past a non-first fragment there is no upper-layer header to walk to (RFC 8200 §4.5).
-    if (header.fragmentOffset !== 0) break;
+}
+
+/** The extension headers of the packet at `offset` up to `end`, which a walk has found to be whole. */
+function extensionsBetween(view: DataView, offset: number, end: number): Ipv6Extension[] {
+  const extensions: Ipv6Extension[] = [];
+  let type = view.getUint8(offset + IPV6.nextHeader);
+  for (let at = offset + IPV6_HEADER; at < end;) {
+    const size = extensionLength(view, at, type);
+    extensions.push({ type, bytes: bytesAt(view, at, size) });
+    type = view.getUint8(at);
+    at += size;
   }
-  return header;
+  return extensions;
 }
 
 /** Writes the header and its extension headers. Returns the bytes written. */

@@ -1,4 +1,7 @@
 /** Link layers around IP packets in captures: Ethernet II with VLAN, PPPoE and MPLS, Linux cooked v1 and v2, PPP, loopback, raw IP (tcpdump.org/linktypes.html). */
+import { ETHERTYPE } from './numbers.ts';
+import { ipVersion } from './view.ts';
+
 export const LINKTYPE = {
   null: 0,
   ethernet: 1,
@@ -13,15 +16,19 @@ export const LINKTYPE = {
   ipv6: 229,
   sll2: 276,
 } as const;
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
-const ETHERTYPE_VLAN = 0x8100;
-const ETHERTYPE_QINQ = 0x88a8;
-const ETHERTYPE_QINQ_OLD = 0x9100;
-const ETHERTYPE_PPPOE = 0x8864;
-const ETHERTYPE_MPLS = 0x8847;
-const PPP_IPV4 = 0x21;
-const PPP_IPV6 = 0x57;
+/** Protocol numbers of PPP, and its address and control octets (RFC 1661 §2, RFC 1662 §3.1). */
+const PPP = { ipv4: 0x21, ipv6: 0x57, addressControl: 0xff03 } as const;
+/** Field offsets of an Ethernet II header, and its length, octets. */
+export const ETHERNET = { destination: 0, source: 6, type: 12, header: 14 } as const;
+/** Field offsets of Linux cooked headers, and their lengths, octets (tcpdump.org/linktypes LINUX_SLL and LINUX_SLL2). */
+const SLL = { packetType: 0, arphrd: 2, protocol: 14, header: 16 } as const;
+const SLL2 = { protocol: 0, interfaceIndex: 4, arphrd: 8, packetType: 10, header: 20 } as const;
+/** Packet type "sent by us", and the ARPHRD of interfaces without a link layer. */
+const SLL_OUTGOING = 4;
+const ARPHRD_NONE = 0xfffe;
+const TAG_OR_LABEL = 4;
+const PPPOE_HEADER = 6;
+const LOOPBACK_HEADER = 4;
 
 /** What {@link linkPayload} found where no IP header is. */
 export const NOT_IP = { cut: -1, otherProtocol: -2, unsupportedLink: -3 } as const;
@@ -30,7 +37,7 @@ export const NOT_IP = { cut: -1, otherProtocol: -2, unsupportedLink: -3 } as con
 export function linkPayload(view: DataView, offset: number, length: number, linkType: number, vlans?: number[]): number {
   switch (linkType) {
     case LINKTYPE.ethernet:
-      return length < 14 ? NOT_IP.cut : etherType(view, offset + 12, offset + length, vlans);
+      return length < ETHERNET.header ? NOT_IP.cut : etherType(view, offset + ETHERNET.type, offset + length, vlans);
     case LINKTYPE.raw:
     case LINKTYPE.rawBsd:
     case LINKTYPE.rawOpenBsd:
@@ -39,12 +46,12 @@ export function linkPayload(view: DataView, offset: number, length: number, link
       return length < 1 ? NOT_IP.cut : offset;
     case LINKTYPE.null:
     case LINKTYPE.loop:
-      return length < 5 ? NOT_IP.cut : isIp(view, offset + 4);
+      return length <= LOOPBACK_HEADER ? NOT_IP.cut : isIp(view, offset + LOOPBACK_HEADER);
     case LINKTYPE.sll:
-      return length < 16 ? NOT_IP.cut : etherType(view, offset + 14, offset + length, vlans);
+      return length < SLL.header ? NOT_IP.cut : etherType(view, offset + SLL.protocol, offset + length, vlans);
     case LINKTYPE.sll2:
-      // The protocol comes first here; what follows a tag is laid out as on Ethernet, 20 bytes on.
-      return length < 20 ? NOT_IP.cut : protocolAt(view, view.getUint16(offset), offset + 20, offset + length, vlans);
+      // The protocol comes first here; what follows a tag is laid out as on Ethernet.
+      return length < SLL2.header ? NOT_IP.cut : protocolAt(view, view.getUint16(offset + SLL2.protocol), offset + SLL2.header, offset + length, vlans);
     case LINKTYPE.ppp:
     case LINKTYPE.pppHdlc:
       return pppPayload(view, offset, offset + length);
@@ -59,21 +66,22 @@ function etherType(view: DataView, at: number, end: number, vlans?: number[]): n
 
 function protocolAt(view: DataView, type: number, at: number, end: number, vlans?: number[]): number {
   switch (type) {
-    case ETHERTYPE_IPV4:
-    case ETHERTYPE_IPV6:
+    case ETHERTYPE.ipv4:
+    case ETHERTYPE.ipv6:
       return at < end ? at : NOT_IP.cut;
-    case ETHERTYPE_VLAN:
-    case ETHERTYPE_QINQ:
-    case ETHERTYPE_QINQ_OLD:
-      if (at + 4 > end) return NOT_IP.cut;
+    case ETHERTYPE.vlan:
+    case ETHERTYPE.qinq:
+    case ETHERTYPE.qinqOld:
+      if (at + TAG_OR_LABEL > end) return NOT_IP.cut;
       vlans?.push(view.getUint16(at) & 0xfff);
       return etherType(view, at + 2, end, vlans);
-    case ETHERTYPE_PPPOE:
-      return at + 8 > end ? NOT_IP.cut : pppPayload(view, at + 6, end);
-    case ETHERTYPE_MPLS: {
+    case ETHERTYPE.pppoe:
+      return at + PPPOE_HEADER + 2 > end ? NOT_IP.cut : pppPayload(view, at + PPPOE_HEADER, end);
+    case ETHERTYPE.mpls: {
       let label = at;
-      while (label + 4 <= end && (view.getUint8(label + 2) & 1) === 0) label += 4;
-      return label + 4 < end ? isIp(view, label + 4) : NOT_IP.cut;
+      // The lowest bit of the third octet is the bottom of the stack (RFC 3032 §2.1).
+      while (label + TAG_OR_LABEL <= end && (view.getUint8(label + 2) & 1) === 0) label += TAG_OR_LABEL;
+      return label + TAG_OR_LABEL < end ? isIp(view, label + TAG_OR_LABEL) : NOT_IP.cut;
     }
     default:
       return NOT_IP.otherProtocol;
@@ -83,12 +91,12 @@ function protocolAt(view: DataView, type: number, at: number, end: number, vlans
 /** RFC 1661 §2, with the address and control octets of RFC 1662 §3.1 where they are there. */
 function pppPayload(view: DataView, offset: number, end: number): number {
   let at = offset;
-  if (at + 2 <= end && view.getUint16(at) === 0xff03) at += 2;
+  if (at + 2 <= end && view.getUint16(at) === PPP.addressControl) at += 2;
   if (at + 2 >= end) return NOT_IP.cut;
   // A protocol number whose first octet is odd is one octet long (RFC 1661 §6.5).
   const short = (view.getUint8(at) & 1) === 1;
   const protocol = short ? view.getUint8(at) : view.getUint16(at);
-  return protocol === PPP_IPV4 || protocol === PPP_IPV6 ? at + (short ? 1 : 2) : NOT_IP.otherProtocol;
+  return protocol === PPP.ipv4 || protocol === PPP.ipv6 ? at + (short ? 1 : 2) : NOT_IP.otherProtocol;
 }
 
 function isIp(view: DataView, at: number): number {
@@ -96,33 +104,36 @@ function isIp(view: DataView, at: number): number {
   return version === 4 || version === 6 ? at : NOT_IP.otherProtocol;
 }
 
-/** Puts an Ethernet II header with zero addresses' worth of given MACs in front of an IP packet. */
+/** The EtherType of an IP packet, by its version: IPv6, else IPv4. */
+export function etherTypeOf(packet: Uint8Array): number {
+  return ipVersion(packet) === 6 ? ETHERTYPE.ipv6 : ETHERTYPE.ipv4;
+}
+
+/** Puts an Ethernet II header with these link-layer addresses, six octets each, in front of an IP packet. */
 export function ethernetFrame(packet: Uint8Array, source: Uint8Array, destination: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(14 + packet.length);
-  frame.set(destination, 0);
-  frame.set(source, 6);
-  const type = packet[0]! >>> 4 === 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
-  frame[12] = type >>> 8;
-  frame[13] = type & 0xff;
-  frame.set(packet, 14);
+  const frame = new Uint8Array(ETHERNET.header + packet.length);
+  frame.set(destination, ETHERNET.destination);
+  frame.set(source, ETHERNET.source);
+  new DataView(frame.buffer).setUint16(ETHERNET.type, etherTypeOf(packet));
+  frame.set(packet, ETHERNET.header);
   return frame;
 }
 
 /** Puts a Linux cooked header in front of an IP packet; `outgoing` fills the packet type (4, else 0). */
 export function cookedFrame(packet: Uint8Array, version: 1 | 2, outgoing: boolean, interfaceIndex = 0): Uint8Array {
-  const header = version === 1 ? 16 : 20;
+  const header = version === 1 ? SLL.header : SLL2.header;
   const frame = new Uint8Array(header + packet.length);
   const view = new DataView(frame.buffer);
-  const type = packet[0]! >>> 4 === 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+  const packetType = outgoing ? SLL_OUTGOING : 0;
   if (version === 1) {
-    view.setUint16(0, outgoing ? 4 : 0);
-    view.setUint16(2, 0xfffe);
-    view.setUint16(14, type);
+    view.setUint16(SLL.packetType, packetType);
+    view.setUint16(SLL.arphrd, ARPHRD_NONE);
+    view.setUint16(SLL.protocol, etherTypeOf(packet));
   } else {
-    view.setUint16(0, type);
-    view.setUint32(4, interfaceIndex);
-    view.setUint16(8, 0xfffe);
-    view.setUint8(10, outgoing ? 4 : 0);
+    view.setUint16(SLL2.protocol, etherTypeOf(packet));
+    view.setUint32(SLL2.interfaceIndex, interfaceIndex);
+    view.setUint16(SLL2.arphrd, ARPHRD_NONE);
+    view.setUint8(SLL2.packetType, packetType);
   }
   frame.set(packet, header);
   return frame;

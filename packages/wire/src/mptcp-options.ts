@@ -23,6 +23,12 @@ export const SUBTYPE = {
 export const CAPABLE_FLAG = { checksum: 0x80, extensibility: 0x40, noJoin: 0x20, sha256: 0x01 } as const;
 /** DSS flags (RFC 8684 §3.3, Figure 9). */
 export const DSS_FLAG = { dataAck: 0x01, dataAck64: 0x02, mapping: 0x04, dsn64: 0x08, dataFin: 0x10 } as const;
+/** Flags of MP_JOIN and MP_PRIO (RFC 8684 §3.2, §3.3.8). */
+export const JOIN_FLAG = { backup: 0x01 } as const;
+/** Flags of ADD_ADDR, version 1 (RFC 8684 §3.4.1). */
+export const ADD_ADDR_FLAG = { echo: 0x01 } as const;
+/** Flags of MP_TCPRST (RFC 8684 §3.6). */
+export const RESET_FLAG = { transient: 0x01 } as const;
 /** MP_TCPRST reasons (RFC 8684 §3.6). */
 export const RESET_REASON = {
   unspecified: 0,

@@ -1,14 +1,15 @@
 /** Whole IP packets as values: for tools, tests and hand-made segments. */
-import { finish, pseudoHeader4, pseudoHeader6, sum } from './checksum.ts';
-import { emitIpv4, IPV4_MIN_HEADER, ipv4Checksum, parseIpv4, PROTOCOL } from './ipv4.ts';
+import { finish, pseudoHeader, sum } from './checksum.ts';
+import { emitIpv4, ipv4Checksum, parseIpv4 } from './ipv4.ts';
 import type { Ipv4Header } from './ipv4.ts';
-import { emitIpv6, IPV6_HEADER, parseIpv6 } from './ipv6.ts';
+import { emitIpv6, parseIpv6 } from './ipv6.ts';
 import type { Ipv6Header } from './ipv6.ts';
-import { emitIcmp, parseIcmp } from './icmp.ts';
+import { emitIcmp, ICMP_CHECKSUM, ICMP_HEADER, parseIcmp } from './icmp.ts';
 import type { IcmpMessage } from './icmp.ts';
 import { isMalformed } from './malformed.ts';
 import type { Malformed } from './malformed.ts';
-import { emitTcp, parseTcp, TCP_MAX_HEADER, tcpOptionLength } from './tcp.ts';
+import { IPV4, IPV4_MIN_HEADER, IPV6_HEADER, PROTOCOL } from './numbers.ts';
+import { emitTcp, parseTcp, TCP, TCP_MAX_HEADER, TCP_MIN_HEADER, tcpOptionLength } from './tcp.ts';
 import type { TcpHeader } from './tcp.ts';
 
 export type IpHeader = Ipv4Header | Ipv6Header;
@@ -50,8 +51,8 @@ export function buildPacket(ip: IpHeader, body: { tcp: TcpHeader; payload?: Uint
   const payload = 'tcp' in body ? (body.payload ?? new Uint8Array(0)) : new Uint8Array(0);
   const upper =
     'tcp' in body
-      ? 20 + ((body.tcp.options.reduce((n, o) => n + tcpOptionLength(o), 0) + 3) & ~3) + payload.length
-      : 8 + ('quote' in body.icmp ? body.icmp.quote.length : 'data' in body.icmp ? body.icmp.data.length : Math.max(0, body.icmp.body.length - 4));
+      ? TCP_MIN_HEADER + ((body.tcp.options.reduce((n, o) => n + tcpOptionLength(o), 0) + 3) & ~3) + payload.length
+      : ICMP_HEADER + ('quote' in body.icmp ? body.icmp.quote.length : 'data' in body.icmp ? body.icmp.data.length : Math.max(0, body.icmp.body.length - 4));
   const bytes = new Uint8Array(ipLength + Math.max(upper, 4) + ('tcp' in body ? TCP_MAX_HEADER : 0));
   const view = new DataView(bytes.buffer);
   let end = ipLength;
@@ -63,17 +64,12 @@ export function buildPacket(ip: IpHeader, body: { tcp: TcpHeader; payload?: Uint
     end += emitIcmp({ ...body.icmp, checksum: 0 }, view, ipLength);
   }
   const length = end - ipLength;
-  const protocol = ip.protocol;
   if (ip.version === 4) emitIpv4({ ...ip, totalLength: end, checksum: 0 }, view, 0);
   else emitIpv6({ ...ip, payloadLength: end - IPV6_HEADER }, view, 0);
-  const needsPseudo = 'tcp' in body || ip.version === 6;
-  const pseudo = !needsPseudo
-    ? 0
-    : ip.version === 4
-      ? pseudoHeader4(view.getInt32(12), view.getInt32(16), protocol, length)
-      : pseudoHeader6(bytes, 8, protocol, length);
-  view.setUint16(ipLength + ('tcp' in body ? 16 : 2), finish(sum(bytes, ipLength, length, pseudo)));
-  if (ip.version === 4) view.setUint16(10, ipv4Checksum(bytes, 0, ipLength));
+  // ICMP of IPv4 has no pseudo-header (RFC 792).
+  const pseudo = 'icmp' in body && ip.version === 4 ? 0 : pseudoHeader(bytes, 0, ip.protocol, length);
+  view.setUint16(ipLength + ('tcp' in body ? TCP.checksum : ICMP_CHECKSUM), finish(sum(bytes, ipLength, length, pseudo)));
+  if (ip.version === 4) view.setUint16(IPV4.checksum, ipv4Checksum(bytes, 0, ipLength));
   return bytes.slice(0, end);
 }
 
@@ -82,9 +78,9 @@ export function ipHeader(source: Uint8Array, destination: Uint8Array, protocol: 
   if (source.length === 4) {
     return {
       version: 4,
-      headerLength: 20,
+      headerLength: IPV4_MIN_HEADER,
       trafficClass: 0,
-      totalLength: 20,
+      totalLength: IPV4_MIN_HEADER,
       identification: 0,
       dontFragment: true,
       moreFragments: false,
@@ -99,7 +95,7 @@ export function ipHeader(source: Uint8Array, destination: Uint8Array, protocol: 
   }
   return {
     version: 6,
-    headerLength: 40,
+    headerLength: IPV6_HEADER,
     trafficClass: 0,
     flowLabel: 0,
     payloadLength: 0,

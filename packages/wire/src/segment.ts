@@ -3,8 +3,10 @@
  * written straight into a slab. No allocation, no objects per option (see docs/benchmarks.md for the figures).
  */
 import { fold, pseudoHeader4, pseudoHeader6, sum } from './checksum.ts';
-import { extensionLength, EXTENSION, isExtension } from './ipv6.ts';
+import { clearLayout, IpLayout, STRICT, WALK, walkIp } from './ip-walk.ts';
 import { DSS_FLAG, SUBTYPE } from './mptcp-options.ts';
+import { IPV4, IPV6, PROTOCOL } from './numbers.ts';
+import { OPTION, TCP, TCP_MIN_HEADER } from './tcp.ts';
 
 /** Results of {@link parsePacket}: 0 is a good TCP segment, the others say why it is not one. */
 export const PARSED = {
@@ -12,31 +14,51 @@ export const PARSED = {
   icmp: 1,
   icmpv6: 2,
   otherProtocol: 3,
-  fragment: 4,
-  truncated: 5,
-  badVersion: 6,
-  badHeader: 7,
-  badIpChecksum: 8,
+  fragment: WALK.fragment,
+  truncated: WALK.cut,
+  badVersion: WALK.badVersion,
+  badHeader: WALK.badHeader,
+  badIpChecksum: WALK.badChecksum,
   badTcpChecksum: 9,
   badOptions: 10,
 } as const;
 
+// The names of `numbers.ts` and `tcp.ts` as this module's own constants: V8 folds those into the code, but reads the fields of an
+// imported object each time, which makes parsing a third slower.
+const { source: SOURCE4, destination: DESTINATION4, trafficClass: TRAFFIC_CLASS4, ttl: TTL4 } = IPV4;
+const { source: SOURCE6, destination: DESTINATION6, versionClassFlow: CLASS6, hopLimit: HOP_LIMIT6 } = IPV6;
+const { tcp: TCP_PROTOCOL } = PROTOCOL;
+const {
+  sourcePort: SOURCE_PORT,
+  destinationPort: DESTINATION_PORT,
+  seq: SEQ,
+  ack: ACK,
+  dataOffset: DATA_OFFSET,
+  flags: FLAGS,
+  window: WINDOW,
+  checksum: CHECKSUM,
+  urgent: URGENT,
+} = TCP;
+const { end: END, nop: NOP, timestamps: TIMESTAMPS, sack: SACK, mptcp: MPTCP } = OPTION;
+const { dataAck: DATA_ACK, dataAck64: DATA_ACK64, mapping: MAPPING, dsn64: DSN64 } = DSS_FLAG;
+const { dss: DSS } = SUBTYPE;
+const { fragment: FRAGMENT, upper: UPPER } = WALK;
+const { tcp: GOOD, badOptions: BAD_OPTIONS } = PARSED;
+const HEADER = TCP_MIN_HEADER;
+
+/** NOP, NOP, kind and length of timestamps, as one word: the layout that RFC 7323 appendix A recommends. */
+const ALIGNED_TIMESTAMPS = (NOP << 24) | (NOP << 16) | (TIMESTAMPS << 8) | 10;
+
 /** At most this many Multipath TCP options besides DSS are looked at in one segment; 40 bytes hold no more useful ones. */
 export const MAX_OTHER_MPTCP = 8;
 
-/** A TCP segment and the packet around it, as offsets and numbers. Sequence numbers are signed int32. */
-export class Segment {
+/**
+ * A TCP segment and the packet around it, as offsets and numbers. Sequence numbers are signed int32. Reused from packet to
+ * packet: what a packet does not have is as in a new object, never what the packet before had.
+ */
+export class Segment extends IpLayout {
   view: DataView = new DataView(new ArrayBuffer(0));
   bytes: Uint8Array = new Uint8Array(0);
-  ipVersion = 4;
-  /** Offset of the IP header. */
-  ipOffset = 0;
-  /** Offset of the TCP (or other upper-layer) header. */
-  tcpOffset = 0;
-  /** Upper-layer protocol. */
-  protocol = 0;
-  /** End of the packet according to the IP header. */
-  endOffset = 0;
   trafficClass = 0;
   ttl = 0;
   /** Address words, first word only for IPv4. */
@@ -72,6 +94,8 @@ export class Segment {
   /** Offset of a Fast Open option, -1 when absent. */
   fastOpenOffset = -1;
   hasDss = false;
+  /** Offset of the DSS option, -1 when absent. */
+  dssOffset = -1;
   /** DSS flags, {@link DSS_FLAG}. */
   dssFlags = 0;
   dataAckHigh = 0;
@@ -93,39 +117,25 @@ export class Segment {
  * `offset + length` lies within `view`.
  */
 export function parsePacket(view: DataView, bytes: Uint8Array, offset: number, length: number, verify: boolean, segment: Segment): number {
-  if (length < 20) return PARSED.truncated;
   segment.view = view;
   segment.bytes = bytes;
-  segment.ipOffset = offset;
-  const first = view.getUint8(offset);
-  if (first >>> 4 === 4) {
-    const headerLength = (first & 15) << 2;
-    const totalLength = view.getUint16(offset + 2);
-    if (headerLength < 20 || totalLength < headerLength) return PARSED.badHeader;
-    if (totalLength > length) return PARSED.truncated;
-    const fragment = view.getUint16(offset + 6);
-    if (fold(sum(bytes, offset, headerLength)) !== 0xffff) return PARSED.badIpChecksum;
-    segment.ipVersion = 4;
-    segment.trafficClass = view.getUint8(offset + 1);
-    segment.ttl = view.getUint8(offset + 8);
-    segment.source0 = view.getInt32(offset + 12);
-    segment.destination0 = view.getInt32(offset + 16);
-    segment.source1 = segment.source2 = segment.source3 = 0;
-    segment.destination1 = segment.destination2 = segment.destination3 = 0;
-    segment.protocol = view.getUint8(offset + 9);
-    segment.tcpOffset = offset + headerLength;
-    segment.endOffset = offset + totalLength;
-    if ((fragment & 0x3fff) !== 0) return PARSED.fragment;
-  } else if (first >>> 4 === 6) {
-    if (length < 40) return PARSED.truncated;
-    const result = parseIpv6Into(view, offset, length, segment);
-    if (result !== PARSED.tcp) return result;
-  } else {
-    return PARSED.badVersion;
+  const walked = walkIp(view, offset, length, STRICT, segment);
+  if (walked > FRAGMENT) clearIpFields(segment);
+  else readIpFields(view, offset, segment);
+  if (walked !== UPPER) {
+    clearTcp(segment);
+    return walked;
   }
-  if (segment.protocol !== 6) return segment.protocol === 1 ? PARSED.icmp : segment.protocol === 58 ? PARSED.icmpv6 : PARSED.otherProtocol;
+  const { protocol } = segment;
+  if (protocol !== TCP_PROTOCOL) {
+    clearTcp(segment);
+    return protocol === PROTOCOL.icmp ? PARSED.icmp : protocol === PROTOCOL.icmpv6 ? PARSED.icmpv6 : PARSED.otherProtocol;
+  }
   const tcpLength = segment.endOffset - segment.tcpOffset;
-  if (verify && fold(sum(bytes, segment.tcpOffset, tcpLength, tcpPseudoHeader(segment, tcpLength))) !== 0xffff) return PARSED.badTcpChecksum;
+  if (verify && fold(sum(bytes, segment.tcpOffset, tcpLength, tcpPseudoHeader(segment, tcpLength))) !== 0xffff) {
+    clearTcp(segment);
+    return PARSED.badTcpChecksum;
+  }
   return parseTcpInto(view, segment.tcpOffset, tcpLength, segment);
 }
 
@@ -133,93 +143,105 @@ export function parsePacket(view: DataView, bytes: Uint8Array, offset: number, l
 export function tcpPseudoHeader(segment: Segment, length: number): number {
   return segment.ipVersion === 4
     ? pseudoHeader4(segment.source0, segment.destination0, segment.protocol, length)
-    : pseudoHeader6(segment.bytes, segment.ipOffset + 8, segment.protocol, length);
+    : pseudoHeader6(segment.bytes, segment.ipOffset + SOURCE6, segment.protocol, length);
 }
 
 /**
  * Parses a TCP header and its options at `offset` into `segment`; `length` is header plus payload. Options at or past
- * `limit` are not there (a capture cut them): what comes before is read, and the result is `badOptions`.
+ * `limit` are not there (a capture cut them): what comes before is read, and the result is `badOptions`. Of an option that
+ * comes twice the last one counts, as in Linux (no RFC says more), and it counts whole: never the fields of two mixed.
  */
 export function parseTcpInto(view: DataView, offset: number, length: number, segment: Segment, limit: number = Number.POSITIVE_INFINITY): number {
-  if (length < 20) return PARSED.truncated;
-  const headerLength = (view.getUint8(offset + 12) >>> 4) << 2;
-  if (headerLength < 20) return PARSED.badHeader;
-  if (headerLength > length) return PARSED.truncated;
-  segment.sourcePort = view.getUint16(offset);
-  segment.destinationPort = view.getUint16(offset + 2);
-  segment.seq = view.getInt32(offset + 4);
-  segment.ack = view.getInt32(offset + 8);
-  segment.flags = view.getUint8(offset + 13);
-  segment.window = view.getUint16(offset + 14);
-  segment.urgent = view.getUint16(offset + 18);
+  if (length < HEADER) return withoutTcp(segment, PARSED.truncated);
+  const headerLength = (view.getUint8(offset + DATA_OFFSET) >>> 4) << 2;
+  if (headerLength < HEADER) return withoutTcp(segment, PARSED.badHeader);
+  if (headerLength > length) return withoutTcp(segment, PARSED.truncated);
+  segment.sourcePort = view.getUint16(offset + SOURCE_PORT);
+  segment.destinationPort = view.getUint16(offset + DESTINATION_PORT);
+  segment.seq = view.getInt32(offset + SEQ);
+  segment.ack = view.getInt32(offset + ACK);
+  segment.flags = view.getUint8(offset + FLAGS);
+  segment.window = view.getUint16(offset + WINDOW);
+  segment.urgent = view.getUint16(offset + URGENT);
   segment.payloadOffset = offset + headerLength;
   segment.payloadLength = length - headerLength;
-  segment.optionsLength = headerLength - 20;
+  segment.optionsLength = headerLength - HEADER;
   segment.mss = -1;
   segment.windowScale = -1;
   segment.sackPermitted = false;
-  segment.hasTimestamps = false;
   segment.sackCount = 0;
   segment.fastOpenOffset = -1;
-  segment.hasDss = false;
-  segment.dssFlags = 0;
   segment.otherMptcpCount = 0;
-  let at = offset + 20;
   const end = Math.min(offset + headerLength, limit);
+  let at = offset + HEADER;
+  // What segment after segment has is emptied only when it is found to be absent: that saves the stores.
+  let timestamps = false;
+  let dss = false;
   // Almost every segment starts with NOP, NOP, timestamps: one 32-bit compare instead of three loop turns.
-  if (at + 12 <= end && view.getInt32(at) === 0x0101080a) {
-    segment.hasTimestamps = true;
-    segment.tsVal = view.getInt32(at + 4);
-    segment.tsEcr = view.getInt32(at + 8);
+  if (at + 12 <= end && view.getInt32(at) === ALIGNED_TIMESTAMPS) {
+    readTimestamps(view, at + 4, segment);
+    timestamps = true;
     at += 12;
   }
+  let whole = end === offset + headerLength;
   while (at < end) {
     const kind = view.getUint8(at);
-    if (kind === 0) break;
-    if (kind === 1) {
+    if (kind === END) break;
+    if (kind === NOP) {
       at++;
       continue;
     }
-    if (at + 1 >= end) return PARSED.badOptions;
-    const size = view.getUint8(at + 1);
-    if (size < 2 || at + size > end) return PARSED.badOptions;
-    if (kind === 30) {
-      if (size >= 4 && view.getUint8(at + 2) >>> 4 === SUBTYPE.dss) parseDssInto(view, at, size, segment);
+    const size = at + 1 < end ? view.getUint8(at + 1) : 0;
+    if (size < 2 || at + size > end) {
+      whole = false;
+      break;
+    }
+    if (kind === MPTCP) {
+      if (size >= 4 && view.getUint8(at + 2) >>> 4 === DSS) dss = parseDssInto(view, at, size, segment) || dss;
       else if (size >= 3 && segment.otherMptcpCount < MAX_OTHER_MPTCP) segment.otherMptcp[segment.otherMptcpCount++] = at;
+    } else if (kind === TIMESTAMPS && size === 10) {
+      readTimestamps(view, at + 2, segment);
+      timestamps = true;
     } else {
       parseOptionInto(view, at, kind, size, segment);
     }
     at += size;
   }
-  return limit < offset + headerLength ? PARSED.badOptions : PARSED.tcp;
+  if (!timestamps && segment.hasTimestamps) clearTimestamps(segment);
+  if (!dss && segment.hasDss) clearDss(segment);
+  return whole ? GOOD : BAD_OPTIONS;
+}
+
+function readTimestamps(view: DataView, at: number, segment: Segment): void {
+  segment.hasTimestamps = true;
+  segment.tsVal = view.getInt32(at);
+  segment.tsEcr = view.getInt32(at + 4);
+}
+
+function withoutTcp(segment: Segment, result: number): number {
+  clearTcp(segment);
+  return result;
 }
 
 function parseOptionInto(view: DataView, at: number, kind: number, size: number, segment: Segment): void {
   switch (kind) {
-    case 2:
+    case OPTION.mss:
       if (size === 4) segment.mss = view.getUint16(at + 2);
       break;
-    case 3:
+    case OPTION.windowScale:
       if (size === 3) segment.windowScale = view.getUint8(at + 2);
       break;
-    case 4:
+    case OPTION.sackPermitted:
       if (size === 2) segment.sackPermitted = true;
       break;
-    case 5: {
+    case SACK: {
       const count = Math.min((size - 2) >>> 3, 4);
       if ((size - 2) % 8 !== 0) break;
       for (let i = 0; i < count * 2; i++) segment.sack[i] = view.getInt32(at + 2 + 4 * i);
       segment.sackCount = count;
       break;
     }
-    case 8:
-      if (size === 10) {
-        segment.hasTimestamps = true;
-        segment.tsVal = view.getInt32(at + 2);
-        segment.tsEcr = view.getInt32(at + 6);
-      }
-      break;
-    case 34:
+    case OPTION.fastOpen:
       segment.fastOpenOffset = at;
       break;
     default:
@@ -227,74 +249,140 @@ function parseOptionInto(view: DataView, at: number, kind: number, size: number,
   }
 }
 
-function parseDssInto(view: DataView, at: number, size: number, segment: Segment): void {
+/** Reads a DSS; false when its length does not fit its flags. */
+function parseDssInto(view: DataView, at: number, size: number, segment: Segment): boolean {
   const flags = view.getUint8(at + 3);
-  const ackSize = (flags & DSS_FLAG.dataAck) === 0 ? 0 : (flags & DSS_FLAG.dataAck64) === 0 ? 4 : 8;
-  const dsnSize = (flags & DSS_FLAG.mapping) === 0 ? 0 : (flags & DSS_FLAG.dsn64) === 0 ? 4 : 8;
+  const ackSize = (flags & DATA_ACK) === 0 ? 0 : (flags & DATA_ACK64) === 0 ? 4 : 8;
+  const dsnSize = (flags & MAPPING) === 0 ? 0 : (flags & DSN64) === 0 ? 4 : 8;
   const plain = 4 + ackSize + (dsnSize === 0 ? 0 : dsnSize + 6);
   const checksummed = dsnSize !== 0 && size === plain + 2;
   // A DSS whose length does not fit its flags says nothing reliable: leave it out, as if it were absent.
-  if (size !== plain && !checksummed) return;
+  if (size !== plain && !checksummed) return false;
   segment.hasDss = true;
+  segment.dssOffset = at;
   segment.dssFlags = flags;
   let next = at + 4;
   if (ackSize === 8) {
     segment.dataAckHigh = view.getInt32(next);
     segment.dataAckLow = view.getInt32(next + 4);
-  } else if (ackSize === 4) {
-    segment.dataAckLow = view.getInt32(next);
+  } else {
+    segment.dataAckHigh = 0;
+    segment.dataAckLow = ackSize === 0 ? 0 : view.getInt32(next);
   }
   next += ackSize;
-  if (dsnSize === 0) return;
+  if (dsnSize === 0) {
+    clearMapping(segment);
+    return true;
+  }
   if (dsnSize === 8) {
     segment.dsnHigh = view.getInt32(next);
     segment.dsnLow = view.getInt32(next + 4);
   } else {
+    segment.dsnHigh = 0;
     segment.dsnLow = view.getInt32(next);
   }
   next += dsnSize;
   segment.ssn = view.getInt32(next);
   segment.dataLength = view.getUint16(next + 4);
   segment.dssChecksum = checksummed ? view.getUint16(next + 6) : -1;
+  return true;
 }
 
-/** Traffic class, hop limit and addresses of the IPv6 header at `offset`, of which 40 bytes are there. */
-export function readIpv6Addresses(view: DataView, offset: number, segment: Segment): void {
-  segment.trafficClass = (view.getUint16(offset) >>> 4) & 0xff;
-  segment.ttl = view.getUint8(offset + 7);
-  segment.source0 = view.getInt32(offset + 8);
-  segment.source1 = view.getInt32(offset + 12);
-  segment.source2 = view.getInt32(offset + 16);
-  segment.source3 = view.getInt32(offset + 20);
-  segment.destination0 = view.getInt32(offset + 24);
-  segment.destination1 = view.getInt32(offset + 28);
-  segment.destination2 = view.getInt32(offset + 32);
-  segment.destination3 = view.getInt32(offset + 36);
-}
-
-function parseIpv6Into(view: DataView, offset: number, length: number, segment: Segment): number {
-  const payloadLength = view.getUint16(offset + 4);
-  if (40 + payloadLength > length) return PARSED.truncated;
-  segment.ipVersion = 6;
-  readIpv6Addresses(view, offset, segment);
-  segment.endOffset = offset + 40 + payloadLength;
-  let next = view.getUint8(offset + 6);
-  let at = offset + 40;
-  while (isExtension(next)) {
-    if (at + 8 > segment.endOffset) return PARSED.truncated;
-    if (next === EXTENSION.fragment && (view.getUint16(at + 2) & 0xfff9) !== 0) {
-      segment.protocol = view.getUint8(at);
-      segment.tcpOffset = at + 8;
-      return PARSED.fragment;
-    }
-    const size = extensionLength(view, at, next);
-    if (at + size > segment.endOffset) return PARSED.truncated;
-    next = view.getUint8(at);
-    at += size;
+/** Traffic class, TTL or hop limit, and addresses of the IP header at `offset`, which {@link walkIp} has accepted. */
+export function readIpFields(view: DataView, offset: number, segment: Segment): void {
+  if (segment.ipVersion === 4) {
+    segment.trafficClass = view.getUint8(offset + TRAFFIC_CLASS4);
+    segment.ttl = view.getUint8(offset + TTL4);
+    segment.source0 = view.getInt32(offset + SOURCE4);
+    segment.destination0 = view.getInt32(offset + DESTINATION4);
+    segment.source1 = segment.source2 = segment.source3 = 0;
+    segment.destination1 = segment.destination2 = segment.destination3 = 0;
+    return;
   }
-  segment.protocol = next;
-  segment.tcpOffset = at;
-  return PARSED.tcp;
+  segment.trafficClass = (view.getUint16(offset + CLASS6) >>> 4) & 0xff;
+  segment.ttl = view.getUint8(offset + HOP_LIMIT6);
+  segment.source0 = view.getInt32(offset + SOURCE6);
+  segment.source1 = view.getInt32(offset + SOURCE6 + 4);
+  segment.source2 = view.getInt32(offset + SOURCE6 + 8);
+  segment.source3 = view.getInt32(offset + SOURCE6 + 12);
+  segment.destination0 = view.getInt32(offset + DESTINATION6);
+  segment.destination1 = view.getInt32(offset + DESTINATION6 + 4);
+  segment.destination2 = view.getInt32(offset + DESTINATION6 + 8);
+  segment.destination3 = view.getInt32(offset + DESTINATION6 + 12);
+}
+
+/** Source becomes destination and back, addresses and ports: a segment that is quoted, as the other end would have sent it. */
+export function swapEnds(segment: Segment): void {
+  const { source0, source1, source2, source3, sourcePort } = segment;
+  segment.source0 = segment.destination0;
+  segment.source1 = segment.destination1;
+  segment.source2 = segment.destination2;
+  segment.source3 = segment.destination3;
+  segment.sourcePort = segment.destinationPort;
+  segment.destination0 = source0;
+  segment.destination1 = source1;
+  segment.destination2 = source2;
+  segment.destination3 = source3;
+  segment.destinationPort = sourcePort;
+}
+
+/** Empties everything about a packet, as in a new object; `view` and `bytes` stay. */
+export function clearSegment(segment: Segment): void {
+  clearLayout(segment);
+  clearIpFields(segment);
+  clearTcp(segment);
+}
+
+function clearIpFields(segment: Segment): void {
+  segment.trafficClass = 0;
+  segment.ttl = 0;
+  segment.source0 = segment.source1 = segment.source2 = segment.source3 = 0;
+  segment.destination0 = segment.destination1 = segment.destination2 = segment.destination3 = 0;
+}
+
+/** Empties the TCP fields: what is not a whole TCP header has none. */
+export function clearTcp(segment: Segment): void {
+  segment.sourcePort = 0;
+  segment.destinationPort = 0;
+  segment.seq = 0;
+  segment.ack = 0;
+  segment.flags = 0;
+  segment.window = 0;
+  segment.urgent = 0;
+  segment.payloadOffset = 0;
+  segment.payloadLength = 0;
+  segment.optionsLength = 0;
+  segment.mss = -1;
+  segment.windowScale = -1;
+  segment.sackPermitted = false;
+  segment.sackCount = 0;
+  segment.fastOpenOffset = -1;
+  segment.otherMptcpCount = 0;
+  clearTimestamps(segment);
+  clearDss(segment);
+}
+
+function clearTimestamps(segment: Segment): void {
+  segment.hasTimestamps = false;
+  segment.tsVal = 0;
+  segment.tsEcr = 0;
+}
+
+function clearDss(segment: Segment): void {
+  segment.hasDss = false;
+  segment.dssOffset = -1;
+  segment.dssFlags = 0;
+  segment.dataAckHigh = 0;
+  segment.dataAckLow = 0;
+  clearMapping(segment);
+}
+
+function clearMapping(segment: Segment): void {
+  segment.dsnHigh = 0;
+  segment.dsnLow = 0;
+  segment.ssn = 0;
+  segment.dataLength = 0;
+  segment.dssChecksum = -1;
 }
 
 /** Writes the fixed 20 bytes of a TCP header, checksum and urgent pointer zero; `optionsLength` is a multiple of 4. */
@@ -309,16 +397,16 @@ export function writeTcp(
   window: number,
   optionsLength: number,
 ): void {
-  view.setInt32(at, (sourcePort << 16) | destinationPort);
-  view.setInt32(at + 4, seq);
-  view.setInt32(at + 8, ack);
-  view.setInt32(at + 12, ((20 + optionsLength) << 26) | (flags << 16) | window);
-  view.setInt32(at + 16, 0);
+  view.setInt32(at + SOURCE_PORT, (sourcePort << 16) | destinationPort);
+  view.setInt32(at + SEQ, seq);
+  view.setInt32(at + ACK, ack);
+  view.setInt32(at + DATA_OFFSET, ((HEADER + optionsLength) << 26) | (flags << 16) | window);
+  view.setInt32(at + CHECKSUM, 0);
 }
 
 /** Writes NOP, NOP, timestamps (RFC 7323 appendix A). Returns 12. */
 export function writeTimestamps(view: DataView, at: number, value: number, echo: number): number {
-  view.setInt32(at, 0x0101080a);
+  view.setInt32(at, ALIGNED_TIMESTAMPS);
   view.setInt32(at + 4, value);
   view.setInt32(at + 8, echo);
   return 12;
@@ -341,16 +429,16 @@ export function writeDss(
   checksum: number,
 ): number {
   const start = at;
-  const mapping = (flags & DSS_FLAG.mapping) !== 0;
+  const mapping = (flags & MAPPING) !== 0;
   if (mapping && checksum < 0) {
-    view.setUint16(at, 0x0101);
+    view.setUint16(at, (NOP << 8) | NOP);
     at += 2;
   }
   const option = at;
-  view.setUint16(at + 2, (SUBTYPE.dss << 12) | flags);
+  view.setUint16(at + 2, (DSS << 12) | flags);
   at += 4;
-  if ((flags & DSS_FLAG.dataAck) !== 0) {
-    if ((flags & DSS_FLAG.dataAck64) !== 0) {
+  if ((flags & DATA_ACK) !== 0) {
+    if ((flags & DATA_ACK64) !== 0) {
       view.setInt32(at, ackHigh);
       at += 4;
     }
@@ -358,7 +446,7 @@ export function writeDss(
     at += 4;
   }
   if (mapping) {
-    if ((flags & DSS_FLAG.dsn64) !== 0) {
+    if ((flags & DSN64) !== 0) {
       view.setInt32(at, dsnHigh);
       at += 4;
     }
@@ -371,6 +459,6 @@ export function writeDss(
       at += 2;
     }
   }
-  view.setUint16(option, (30 << 8) | (at - option));
+  view.setUint16(option, (MPTCP << 8) | (at - option));
   return at - start;
 }

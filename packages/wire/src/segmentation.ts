@@ -4,8 +4,9 @@
  */
 import { finish, sum } from './checksum.ts';
 import { ipv4Checksum } from './ipv4.ts';
-import { FLAG } from './tcp.ts';
+import { IPV4, IPV6, IPV6_HEADER } from './numbers.ts';
 import { PARSED, parsePacket, Segment, tcpPseudoHeader } from './segment.ts';
+import { FLAG, TCP } from './tcp.ts';
 
 const scratch = new Segment();
 
@@ -27,7 +28,7 @@ export function segmentize(
   const tcpAt = scratch.tcpOffset - offset;
   const total = scratch.payloadLength;
   const { seq, flags, ipVersion } = scratch;
-  const identification = ipVersion === 4 ? view.getUint16(offset + 4) : 0;
+  const identification = ipVersion === 4 ? view.getUint16(offset + IPV4.identification) : 0;
   let sent = 0;
   let count = 0;
   do {
@@ -36,17 +37,17 @@ export function segmentize(
     packet.set(bytes.subarray(offset, offset + headerLength));
     packet.set(bytes.subarray(offset + headerLength + sent, offset + headerLength + sent + size), headerLength);
     const out = new DataView(packet.buffer);
-    out.setInt32(tcpAt + 4, (seq + sent) | 0);
+    out.setInt32(tcpAt + TCP.seq, (seq + sent) | 0);
     let f = flags;
     if (sent + size < total) f &= ~(FLAG.fin | FLAG.psh);
     if (sent > 0) f &= ~FLAG.cwr;
-    packet[tcpAt + 13] = f;
+    packet[tcpAt + TCP.flags] = f;
     if (ipVersion === 4) {
-      out.setUint16(2, packet.length);
-      out.setUint16(4, (identification + count) & 0xffff);
-      out.setUint16(10, ipv4Checksum(packet, 0, tcpAt));
+      out.setUint16(IPV4.totalLength, packet.length);
+      out.setUint16(IPV4.identification, (identification + count) & 0xffff);
+      out.setUint16(IPV4.checksum, ipv4Checksum(packet, 0, tcpAt));
     } else {
-      out.setUint16(4, packet.length - 40);
+      out.setUint16(IPV6.payloadLength, packet.length - IPV6_HEADER);
     }
     fillTcpChecksum(out, packet);
     output(packet);
@@ -60,6 +61,6 @@ export function segmentize(
 export function fillTcpChecksum(view: DataView, packet: Uint8Array): void {
   if (parsePacket(view, packet, 0, packet.length, false, scratch) !== PARSED.tcp) return;
   const length = scratch.endOffset - scratch.tcpOffset;
-  view.setUint16(scratch.tcpOffset + 16, 0);
-  view.setUint16(scratch.tcpOffset + 16, finish(sum(packet, scratch.tcpOffset, length, tcpPseudoHeader(scratch, length))));
+  view.setUint16(scratch.tcpOffset + TCP.checksum, 0);
+  view.setUint16(scratch.tcpOffset + TCP.checksum, finish(sum(packet, scratch.tcpOffset, length, tcpPseudoHeader(scratch, length))));
 }

@@ -65,7 +65,7 @@ export interface TcpHeader {
 /** Parses a header of which `length` bytes are there. */
 export function parseTcp(view: DataView, offset: number, length: number): TcpHeader | Malformed {
   if (length < TCP_MIN_HEADER) return new Malformed('TRUNCATED', offset, `TCP header needs 20 bytes, found ${length}`);
-  const headerLength = (view.getUint8(offset + TCP.dataOffset) >>> 4) * 4;
+  const headerLength = tcpHeaderLength(view, offset);
   if (headerLength < TCP_MIN_HEADER) return new Malformed('BAD_LENGTH', offset + TCP.dataOffset, `TCP header length ${headerLength} is below 20`);
   if (headerLength > length) return new Malformed('TRUNCATED', offset, `TCP header of ${headerLength} bytes, found ${length}`);
   const options = parseTcpOptions(view, offset + TCP.options, headerLength - TCP_MIN_HEADER);
@@ -85,6 +85,11 @@ export function parseTcp(view: DataView, offset: number, length: number): TcpHea
   };
 }
 
+/** The header length that the TCP header at `offset` declares, octets: 0 to 60; below 20 it is wrong (RFC 9293 §3.1). 13 octets of it must be there. */
+export function tcpHeaderLength(view: DataView, offset: number): number {
+  return (view.getUint8(offset + TCP.dataOffset) >>> 4) << 2;
+}
+
 /** Writes the header as it stands, checksum included, options padded with zeros to four bytes. Returns the header length. */
 export function emitTcp(header: TcpHeader, view: DataView, offset: number): number {
   let at = offset + TCP.options;
@@ -101,6 +106,21 @@ export function emitTcp(header: TcpHeader, view: DataView, offset: number): numb
   view.setUint16(offset + TCP.checksum, header.checksum);
   view.setUint16(offset + TCP.urgent, header.urgent);
   return headerLength;
+}
+
+/**
+ * Length of the option at `at` in an option list that ends at `end`, octets: 1 for a NOP. 0 where the list ends: at `end`, at the
+ * end-of-list option, or at an option without a length that can be (RFC 9293 §3.2, MUST-5 and MUST-68). For walking a list in place:
+ *
+ * @example for (let size, at = start; (size = optionLengthAt(view, at, end)) > 0; at += size) kinds.push(view.getUint8(at));
+ */
+export function optionLengthAt(view: DataView, at: number, end: number): number {
+  if (at >= end) return 0;
+  const kind = view.getUint8(at);
+  if (kind === OPTION.end) return 0;
+  if (kind === OPTION.nop) return 1;
+  const size = at + 1 < end ? view.getUint8(at + 1) : 0;
+  return size < 2 || at + size > end ? 0 : size;
 }
 
 /** Parses an option list of `length` bytes. */

@@ -25,17 +25,15 @@ import {
   sum,
   tcpOptionLength,
   ipHeader,
+  OPTION,
   PROTOCOL,
   FLAG,
   emitMptcpOption,
+  viewOf,
 } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 
 const anyBytes = fc.uint8Array({ minLength: 0, maxLength: 200 });
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
 
 describe('any bytes give a value or a typed error', () => {
   it('in every parser', () => {
@@ -77,7 +75,7 @@ describe('what was parsed is emitted again byte for byte', () => {
   it('Multipath TCP options of any subtype and length', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 38 }), (body) => {
-        const bytes = new Uint8Array([30, body.length + 2, ...body]);
+        const bytes = new Uint8Array([OPTION.mptcp, body.length + 2, ...body]);
         const option = parseMptcpOption(viewOf(bytes), 0, bytes.length);
         if (isMalformed(option)) throw new Error(option.reason);
         const again = new Uint8Array(bytes.length);
@@ -94,7 +92,7 @@ describe('what was parsed is emitted again byte for byte', () => {
       const map = (flags & 4) === 0 ? 0 : ((flags & 8) === 0 ? 4 : 8) + 6;
       for (const checksum of map === 0 ? [0] : [0, 2]) {
         const bytes = new Uint8Array(4 + ack + map + checksum).map((_, i) => (i * 37) & 0xff);
-        bytes.set([30, bytes.length, 0x20, flags]);
+        bytes.set([OPTION.mptcp, bytes.length, 0x20, flags]);
         const option = parseMptcpOption(viewOf(bytes), 0, bytes.length);
         expect(option).toMatchObject({ subtype: 'dss' });
         const again = new Uint8Array(bytes.length);

@@ -6,6 +6,7 @@ import {
   FLAG,
   fold,
   ipHeader,
+  OPTION,
   isMalformed,
   parseMptcpOption,
   emitMptcpOption,
@@ -23,7 +24,7 @@ function bytes(hex: string): Uint8Array {
 /** Option bytes after kind and length, as published. */
 function parseBody(hex: string): MptcpOption {
   const body = bytes(hex);
-  const whole = new Uint8Array([30, body.length + 2, ...body]);
+  const whole = new Uint8Array([OPTION.mptcp, body.length + 2, ...body]);
   const option = parseMptcpOption(new DataView(whole.buffer), 0, whole.length);
   if (isMalformed(option)) throw new Error(option.reason);
   const again = new Uint8Array(whole.length);

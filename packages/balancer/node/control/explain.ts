@@ -1,6 +1,6 @@
 /** Why a packet goes where it goes: the steps of its design, with the state that the data plane has now. */
-import { Balancer, BeamerCore, DROP_NAMES, hashFlow, hashSource, idOfTimestamp, idOfToken } from '@subflow/balancer';
-import { buildPacket, FLAG, formatAddress, ipHeader, parseAddress, PROTOCOL, SUBTYPE } from '@subflow/wire';
+import { Balancer, BeamerCore, DROP_NAMES, hashFlow, hashSource, idOfTimestamp, idOfToken, joinToken } from '@subflow/balancer';
+import { buildPacket, FLAG, formatAddress, ipDestination, ipHeader, packetPorts, parseAddress, PROTOCOL } from '@subflow/wire';
 import type { TcpHeader, TcpOption } from '@subflow/wire';
 import { coreOf, DESIGN_LETTER } from '../plan.ts';
 import type { DataPlane, ServicePlan } from '../plan.ts';
@@ -66,10 +66,8 @@ export function packetOf(text: string): Uint8Array {
 /** Looks, and changes nothing. */
 export function explain(packet: Uint8Array, plans: readonly ServicePlan[], plane: DataPlane, now: number): Explanation {
   const steps: string[] = [];
-  const v4 = packet[0]! >>> 4 === 4;
-  const destination = packet.length < (v4 ? 20 : 40) ? null : packet.slice(v4 ? 16 : 24, v4 ? 20 : 40);
-  const at = v4 ? (packet[0]! & 15) * 4 : 40;
-  const port = packet.length >= at + 4 ? (packet[at + 2]! << 8) | packet[at + 3]! : -1;
+  const destination = ipDestination(packet);
+  const port = packetPorts(packet)?.destination ?? -1;
   const plan = plans.find(
     (one) =>
       destination !== null &&
@@ -92,7 +90,8 @@ export function explain(packet: Uint8Array, plans: readonly ServicePlan[], plane
   const nameOf = (id: number): string => plan.servers.server(id)?.name ?? `server ${id}`;
   const opening = (segment.flags & (FLAG.syn | FLAG.ack)) === FLAG.syn;
   const letter = DESIGN_LETTER[plan.design];
-  const token = tokenOf(segment);
+  const joined = joinToken(segment);
+  const token = joined < 0 ? null : joined;
   if (letter === 'a' || letter === 'd') {
     const known = plane.lookup?.(plan, segment, token) ?? null;
     if (known !== null) {
@@ -123,12 +122,4 @@ export function explain(packet: Uint8Array, plans: readonly ServicePlan[], plane
   if (decision <= 0) return { service: plan.name, server: null, previous, reason: DROP_NAMES[decision] ?? 'malformed', steps };
   steps.push(`to ${nameOf(decision)}${previous === null ? '' : `, which sends it on to ${previous} unless it knows the connection`}`);
   return { service: plan.name, server: nameOf(decision), previous, reason: null, steps };
-}
-
-function tokenOf(segment: { otherMptcpCount: number; otherMptcp: ArrayLike<number>; view: DataView }): number | null {
-  for (let i = 0; i < segment.otherMptcpCount; i++) {
-    const at = segment.otherMptcp[i]!;
-    if (segment.view.getUint8(at + 2) >>> 4 === SUBTYPE.join && segment.view.getUint8(at + 1) === 12) return segment.view.getUint32(at + 4);
-  }
-  return null;
 }

@@ -1,5 +1,5 @@
 /** Boxes that touch header fields of IP and TCP, or single options (Honda et al., IMC 2011; Detal et al., IMC 2013). */
-import { FLAG, tcpOptionLength } from '@subflow/wire';
+import { ECN, FLAG, tcpOptionLength } from '@subflow/wire';
 import type { IpHeader, MptcpOption, TcpOption } from '@subflow/wire';
 import type { PacketFilter } from '../link.ts';
 import { rebuilt, tcpOf, withoutOptions } from './box.ts';
@@ -30,12 +30,12 @@ function editIp(name: string, direction: Direction, edit: (ip: IpHeader) => void
 
 /** Sets the differentiated services code point (RFC 2474), 0 to 63. */
 export function rewriteDscp(value: number, direction: Direction): MiddleboxFactory {
-  return editIp(`set DSCP ${value}`, direction, (ip) => (ip.trafficClass = (value << 2) | (ip.trafficClass & 3)));
+  return editIp(`set DSCP ${value}`, direction, (ip) => (ip.trafficClass = (value << 2) | (ip.trafficClass & ECN.mask)));
 }
 
 /** Sets the ECN field (RFC 3168 §5): 0 takes the mark of an ECN-capable transport away, 3 says there is congestion. */
 export function rewriteEcn(value: number, direction: Direction): MiddleboxFactory {
-  return editIp(`set ECN ${value}`, direction, (ip) => (ip.trafficClass = (ip.trafficClass & ~3) | value));
+  return editIp(`set ECN ${value}`, direction, (ip) => (ip.trafficClass = (ip.trafficClass & ~ECN.mask) | value));
 }
 
 /** Sets TTL or hop limit anew, as normalisers do that hide the network behind them. */

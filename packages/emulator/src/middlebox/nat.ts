@@ -1,5 +1,18 @@
 /** Network address and port translation: TCP, echo requests, and the quotes of ICMP errors (RFC 5382, RFC 5508). */
-import { buildPacket, ipv4Checksum, isMalformed, parsePacketValue, PROTOCOL, sameAddress } from '@subflow/wire';
+import {
+  buildPacket,
+  ipAddressOffset,
+  ipLayout,
+  IPV4,
+  ipv4Checksum,
+  isMalformed,
+  packetPorts,
+  parsePacketValue,
+  PROTOCOL,
+  sameAddress,
+  TCP,
+  viewOf,
+} from '@subflow/wire';
 import type { IcmpEcho, IcmpError, IpHeader, Packet } from '@subflow/wire';
 import { rebuilt } from './box.ts';
 import type { MiddleboxFactory, TcpPacket } from './box.ts';
@@ -58,22 +71,19 @@ export function translateAddresses(outside: Uint8Array, timeout: number): Middle
 
     const errorIn = (packet: Packet & { icmp: IcmpError }): Uint8Array | null => {
       const quote = packet.icmp.quote.slice();
-      const v4 = outside.length === 4;
-      const at = v4 ? (quote[0]! & 15) * 4 : 40;
-      if (quote.length < at + 4 || quote[0]! >>> 4 !== (v4 ? 4 : 6)) return null;
+      const layout = ipLayout(quote);
+      if (layout === null || layout.ipVersion !== packet.ip.version || quote.length < layout.tcpOffset + 4) return null;
+      const view = viewOf(quote);
       let inside = pinger;
-      if (quote[v4 ? 9 : 6] === PROTOCOL.tcp) {
-        const mapping = byInside.get(byOutside.get((quote[at]! << 8) | quote[at + 1]!) ?? '');
+      if (layout.protocol === PROTOCOL.tcp) {
+        const mapping = byInside.get(byOutside.get(packetPorts(quote)?.source ?? -1) ?? '');
         if (mapping === undefined) return null;
         inside = mapping.address;
-        quote.set([mapping.port >>> 8, mapping.port & 0xff], at);
+        view.setUint16(layout.tcpOffset + TCP.sourcePort, mapping.port);
       }
       if (inside === null) return null;
-      quote.set(inside, v4 ? 12 : 8);
-      if (v4) {
-        const checksum = ipv4Checksum(quote, 0, at);
-        quote.set([checksum >>> 8, checksum & 0xff], 10);
-      }
+      quote.set(inside, ipAddressOffset(quote, 'source'));
+      if (layout.ipVersion === 4) view.setUint16(IPV4.checksum, ipv4Checksum(quote, 0, layout.tcpOffset));
       return buildPacket(between(packet.ip, packet.ip.source, inside), { icmp: { ...packet.icmp, quote } });
     };
 

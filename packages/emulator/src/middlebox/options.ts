@@ -1,5 +1,5 @@
 /** Boxes that touch TCP options: strip, drop, clear, swap, reflect (RFC 8684 §6; Honda et al., IMC 2011). */
-import { FLAG, tcpOptionLength } from '@subflow/wire';
+import { FLAG, OPTION, tcpOptionLength } from '@subflow/wire';
 import type { TcpOption } from '@subflow/wire';
 import type { PacketFilter } from '../link.ts';
 import { isMptcp, rebuilt, tcpOf, withoutOptions } from './box.ts';
@@ -48,7 +48,7 @@ export function clearOptions(where: Where): MiddleboxFactory {
     const packet = tcpOf(bytes);
     if (packet === null || !hits(where, packet) || !packet.tcp.options.some(isMptcp)) return bytes;
     packet.tcp.options = packet.tcp.options.map((option) =>
-      isMptcp(option) ? { kind: 'unknown', code: 30, data: new Uint8Array(tcpOptionLength(option) - 2) } : option,
+      isMptcp(option) ? { kind: 'unknown', code: OPTION.mptcp, data: new Uint8Array(tcpOptionLength(option) - 2) } : option,
     );
     return rebuilt(packet);
   };

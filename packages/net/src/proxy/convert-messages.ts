@@ -7,7 +7,6 @@ export const CONVERT_MAGIC = 0x2263;
 /** RFC 8803 §10.1. */
 export const CONVERT_PORT = 5124;
 export const CONVERT_HEADER = 4;
-export const TCP_OPTION_MPTCP = 30;
 
 export const CONVERT_ERROR = {
   unsupportedVersion: 0,

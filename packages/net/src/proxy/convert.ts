@@ -1,10 +1,10 @@
 /** The 0-RTT TCP Convert protocol over our sockets: converter and client (RFC 8803). */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { inPrefix, parsePrefix } from '@subflow/wire';
+import { inPrefix, OPTION, parsePrefix } from '@subflow/wire';
 import { parseIp } from '../addresses.ts';
 import { Socket } from '../socket.ts';
 import type { ConnectOptions } from '../socket.ts';
-import { CONVERT_ERROR, CONVERT_ERROR_NAMES, CONVERT_HEADER, convertMessage, isFault, messageLength, parseTlvs, TCP_OPTION_MPTCP } from './convert-messages.ts';
+import { CONVERT_ERROR, CONVERT_ERROR_NAMES, CONVERT_HEADER, convertMessage, isFault, messageLength, parseTlvs } from './convert-messages.ts';
 import type { ConvertFault, ConvertTlv } from './convert-messages.ts';
 import { ProxyError } from './errors.ts';
 import { HandshakeReader } from './handshake-reader.ts';
@@ -57,7 +57,7 @@ export async function readConvert(socket: Socket, reader: HandshakeReader, optio
   if (connect === undefined) {
     if (!tlvs.some((tlv) => tlv.type === 'info'))
       throw refuse(socket, { fault: CONVERT_ERROR.unsupportedMessage, message: 'neither Info nor Connect', value: ZERO });
-    socket.end(convertMessage([{ type: 'supported', kinds: options.multipath ? [TCP_OPTION_MPTCP] : [] }]));
+    socket.end(convertMessage([{ type: 'supported', kinds: options.multipath ? [OPTION.mptcp] : [] }]));
     return null;
   }
   const address = parseIp(connect.address)!;
@@ -65,16 +65,14 @@ export async function readConvert(socket: Socket, reader: HandshakeReader, optio
     prefixes.some((one) => one.address.length === address.length && inPrefix(address, one.address, one.bits));
   if (among(FORBIDDEN) || (!options.allowLoopback && among(LOOPBACK)))
     throw refuse(socket, { fault: CONVERT_ERROR.malformed, message: `${connect.address} is no address of a server`, value: Uint8Array.from([0, ...header]) });
-  const unknown = connect.options.filter(
-    (one) => !IGNORED_OPTIONS.has(one.kind) && !(one.kind === TCP_OPTION_MPTCP && one.value === null && options.multipath),
-  );
+  const unknown = connect.options.filter((one) => !IGNORED_OPTIONS.has(one.kind) && !(one.kind === OPTION.mptcp && one.value === null && options.multipath));
   if (unknown.length > 0)
     throw refuse(socket, {
       fault: CONVERT_ERROR.unsupportedTcpOption,
       message: `TCP options ${unknown.map((one) => one.kind).join(', ')} cannot be asked for`,
       value: Uint8Array.from(unknown.map((one) => one.kind)),
     });
-  const asked = connect.options.some((one) => one.kind === TCP_OPTION_MPTCP);
+  const asked = connect.options.some((one) => one.kind === OPTION.mptcp);
   return {
     protocol: 'convert',
     host: connect.address,
@@ -166,7 +164,7 @@ async function ask(options: ConvertConnectOptions): Promise<Socket> {
     Buffer.concat([
       convertMessage([
         ...(cookie === undefined ? [] : [{ type: 'cookie', cookie } as const]),
-        { type: 'connect', address: options.address, port: options.port, options: options.multipath === true ? [{ kind: TCP_OPTION_MPTCP, value: null }] : [] },
+        { type: 'connect', address: options.address, port: options.port, options: options.multipath === true ? [{ kind: OPTION.mptcp, value: null }] : [] },
       ]),
       options.early ?? new Uint8Array(0),
     ]),

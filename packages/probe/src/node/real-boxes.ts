@@ -1,6 +1,7 @@
 /** Boxes of the catalogue as the kernel's own tools build them: nft rules, iptables' TCPOPTSTRIP, a BPF program in tc. */
 import { command } from '@subflow/link';
 import type { Namespace } from '@subflow/link';
+import { FLAG, IPV4, OPTION, PROTOCOL, TCP } from '@subflow/wire';
 
 /** `userspace`: the emulator's box on a TUN link. */
 export type BoxKind = 'userspace' | 'nft' | 'iptables' | 'tc-bpf';
@@ -70,7 +71,7 @@ function nftTable(router: Namespace, body: string): () => void {
 }
 
 const tcpOptStrip: Build = (router) => {
-  const rule = ['FORWARD', '-p', 'tcp', '-j', 'TCPOPTSTRIP', '--strip-options', '30'];
+  const rule = ['FORWARD', '-p', 'tcp', '-j', 'TCPOPTSTRIP', '--strip-options', String(OPTION.mptcp)];
   router.run('iptables', '-t', 'mangle', '-A', ...rule);
   return () => router.run('iptables', '-t', 'mangle', '-D', ...rule);
 };
@@ -99,18 +100,18 @@ function dropSynProgram(): Instruction[] {
   const jump = (code: number, k: number, yes: number, no: number): Instruction => [code, yes, no, k];
   const JEQ = 0x15;
   const JSET = 0x45;
-  body.push([0x30, 0, 0, 9], jump(JEQ, 6, 0, PASS));
+  body.push([0x30, 0, 0, IPV4.protocol], jump(JEQ, PROTOCOL.tcp, 0, PASS));
   // X: length of the IP header; only SYN without ACK goes on.
-  body.push([0xb1, 0, 0, 0], [0x50, 0, 0, 13], jump(JSET, 0x02, 0, PASS), jump(JSET, 0x10, PASS, 0));
+  body.push([0xb1, 0, 0, 0], [0x50, 0, 0, TCP.flags], jump(JSET, FLAG.syn, 0, PASS), jump(JSET, FLAG.ack, PASS, 0));
   // M[1]: end of the options; X and M[0]: where the next one is.
-  body.push([0x50, 0, 0, 12], [0x74, 0, 0, 4], [0x64, 0, 0, 2], [0x0c, 0, 0, 0], [0x02, 0, 0, 1]);
-  body.push([0x87, 0, 0, 0], [0x04, 0, 0, 20], [0x07, 0, 0, 0], [0x02, 0, 0, 0]);
+  body.push([0x50, 0, 0, TCP.dataOffset], [0x74, 0, 0, 4], [0x64, 0, 0, 2], [0x0c, 0, 0, 0], [0x02, 0, 0, 1]);
+  body.push([0x87, 0, 0, 0], [0x04, 0, 0, TCP.options], [0x07, 0, 0, 0], [0x02, 0, 0, 0]);
   for (let i = 0; i < MOST_OPTIONS; i++) {
     // At the end?
     body.push([0x61, 0, 0, 1], [0x60, 0, 0, 0], jump(0x3d, 0, PASS, 0));
-    body.push([0x61, 0, 0, 0], [0x50, 0, 0, 0], jump(JEQ, 30, DROP, 0), jump(JEQ, 0, PASS, 0));
+    body.push([0x61, 0, 0, 0], [0x50, 0, 0, 0], jump(JEQ, OPTION.mptcp, DROP, 0), jump(JEQ, OPTION.end, PASS, 0));
     // NOP is one octet long, others say it.
-    body.push(jump(JEQ, 1, 0, 2), [0x00, 0, 0, 1], [0x05, 0, 0, 1], [0x50, 0, 0, 1]);
+    body.push(jump(JEQ, OPTION.nop, 0, 2), [0x00, 0, 0, 1], [0x05, 0, 0, 1], [0x50, 0, 0, 1]);
     body.push([0x0c, 0, 0, 0], [0x02, 0, 0, 0]);
   }
   return withEnds(body, PASS, DROP);

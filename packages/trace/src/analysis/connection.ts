@@ -1,6 +1,7 @@
 /** One Multipath TCP connection: its keys, its subflows, both directions of its data, and what happened. */
 import { keyMaterial, versionOf } from '@subflow/stack';
 import type { FallbackReason } from '@subflow/stack';
+import { CAPABLE_FLAG } from '@subflow/wire';
 import type { U64 } from '@subflow/wire';
 import { DataDirection } from './data.ts';
 import type { Carrier, Pause } from './data.ts';
@@ -130,7 +131,7 @@ export class Connection {
   }
 
   get checksum(): boolean {
-    return this.sides.some((side) => side.flags >= 0 && (side.flags & 0x80) !== 0);
+    return this.sides.some((side) => side.flags >= 0 && (side.flags & CAPABLE_FLAG.checksum) !== 0);
   }
 
   note(time: number, packet: number, subflow: number, by: Side, severity: Severity, body: EventBody): void {

@@ -1,5 +1,5 @@
 /** The data level of packets (RFC 8684 §3.3): mappings learned, payload put in its place, DATA_ACKs, checksums. */
-import { addOdd, DSS_FLAG, dssPseudoHeader, finish, sum } from '@subflow/wire';
+import { addPiece, DSS_FLAG, dssPseudoHeader, finish, sum } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Connection } from './connection.ts';
 import type { Side } from './events.ts';
@@ -187,7 +187,7 @@ export class DataLevel {
     if (half === undefined || half.sumExpected < 0 || position !== half.sumNext) return;
     const take = Math.min(s.payloadLength, half.sumEnd - position);
     const piece = sum(s.bytes, s.payloadOffset, take);
-    half.sum = ((position - half.sumStart) & 1) === 0 ? half.sum + piece : addOdd(half.sum, piece);
+    half.sum = addPiece(half.sum, piece, position - half.sumStart);
     half.sumNext += take;
     if (half.sumNext < half.sumEnd) return;
     half.checksums++;

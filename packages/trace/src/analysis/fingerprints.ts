@@ -1,5 +1,5 @@
 /** What every packet of a connection looked like at one end: to be compared with the other end. */
-import { FRAME } from '@subflow/wire';
+import { FLAG, FRAME, mptcpSubtype, OPTION, optionLengthAt, TCP } from '@subflow/wire';
 import type { Analyzer } from './analyzer.ts';
 import type { Connection } from './connection.ts';
 import type { Subflow } from './subflow.ts';
@@ -67,12 +67,12 @@ export class Fingerprints {
       half.dataPackets++;
       if (option) half.dataWithOption++;
     }
-    if ((s.flags & 2) !== 0 && half.syn === null) {
+    if ((s.flags & FLAG.syn) !== 0 && half.syn === null) {
       half.isn = s.seq;
       half.syn = {
         source: side === 0 ? subflow.sourceText : subflow.destinationText,
         destination: side === 0 ? subflow.destinationText : subflow.sourceText,
-        options: optionKinds(layers.view, s.tcpOffset + 20, Math.min(s.payloadOffset, layers.captured)),
+        options: optionKinds(layers.view, s.tcpOffset + TCP.options, Math.min(s.payloadOffset, layers.captured)),
         mss: s.mss,
         windowScale: s.windowScale,
       };
@@ -82,18 +82,10 @@ export class Fingerprints {
 
 function optionKinds(view: DataView, from: number, end: number): string {
   const out: string[] = [];
-  for (let at = from; at < end;) {
+  let size: number;
+  for (let at = from; (size = optionLengthAt(view, at, end)) > 0; at += size) {
     const kind = view.getUint8(at);
-    if (kind === 0) break;
-    if (kind === 1) {
-      at++;
-      continue;
-    }
-    if (at + 1 >= end) break;
-    const size = view.getUint8(at + 1);
-    if (size < 2 || at + size > end) break;
-    out.push(kind === 30 ? `30.${view.getUint8(at + 2) >>> 4}` : String(kind));
-    at += size;
+    if (kind !== OPTION.nop) out.push(kind === OPTION.mptcp && size > 2 ? `${kind}.${mptcpSubtype(view, at)}` : String(kind));
   }
   return out.join(' ');
 }

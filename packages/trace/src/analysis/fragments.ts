@@ -1,5 +1,5 @@
 /** IP fragments put together again (RFC 791 §3.2, RFC 8200 §4.5), in bounded memory. */
-import { ipv4Checksum } from '@subflow/wire';
+import { IPV4, IPV4_FRAGMENT, ipv4Checksum, IPV6, IPV6_HEADER } from '@subflow/wire';
 import type { Layers } from '@subflow/wire';
 
 const MOST_PACKETS = 256;
@@ -25,13 +25,13 @@ export class Fragments {
   /** Takes a fragment; returns the whole IP packet when this was the last piece. */
   add(layers: Layers, time: number): Uint8Array | null {
     const s = layers.segment;
-    const start = layers.fragmentOffset;
+    const start = s.fragmentOffset;
     const length = s.endOffset - s.tcpOffset;
     if (layers.captured < s.endOffset || start + length > MOST_BYTES || length === 0) {
       this.lost++;
       return null;
     }
-    const key = `${s.source0},${s.source1},${s.source2},${s.source3},${s.destination0},${s.destination1},${s.destination2},${s.destination3},${layers.identification},${s.protocol},${s.ipVersion}`;
+    const key = `${s.source0},${s.source1},${s.source2},${s.source3},${s.destination0},${s.destination1},${s.destination2},${s.destination3},${s.identification},${s.protocol},${s.ipVersion}`;
     let packet = this.packets.get(key);
     if (packet === undefined) {
       if (this.packets.size >= MOST_PACKETS) this.drop(this.packets.keys().next().value!);
@@ -48,8 +48,8 @@ export class Fragments {
       packet.bytes.set(s.bytes.subarray(s.tcpOffset, s.endOffset), start);
       packet.have += length;
     }
-    if (start === 0) packet.header = s.bytes.slice(s.ipOffset, s.ipVersion === 4 ? s.tcpOffset : s.ipOffset + 40);
-    if (!layers.moreFragments) packet.total = start + length;
+    if (start === 0) packet.header = s.bytes.slice(s.ipOffset, s.ipVersion === 4 ? s.tcpOffset : s.ipOffset + IPV6_HEADER);
+    if (!s.moreFragments) packet.total = start + length;
     if (packet.total < 0 || packet.have < packet.total || packet.header.length === 0) return null;
     this.packets.delete(key);
     if (!contiguous(packet)) {
@@ -87,12 +87,12 @@ function whole(packet: Incomplete, version: number, protocol: number): Uint8Arra
   out.set(packet.bytes.subarray(0, total), header.length);
   const view = new DataView(out.buffer);
   if (version === 4) {
-    view.setUint16(2, Math.min(0xffff, out.length));
-    view.setUint16(6, view.getUint16(6) & 0x4000);
-    view.setUint16(10, ipv4Checksum(out, 0, header.length));
+    view.setUint16(IPV4.totalLength, Math.min(0xffff, out.length));
+    view.setUint16(IPV4.fragment, view.getUint16(IPV4.fragment) & IPV4_FRAGMENT.dontFragment);
+    view.setUint16(IPV4.checksum, ipv4Checksum(out, 0, header.length));
   } else {
-    view.setUint16(4, total);
-    view.setUint8(6, protocol);
+    view.setUint16(IPV6.payloadLength, total);
+    view.setUint8(IPV6.nextHeader, protocol);
   }
   return out;
 }

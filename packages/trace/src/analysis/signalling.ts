@@ -1,6 +1,18 @@
 /** What Multipath TCP's options mean for the connection that they belong to (RFC 8684 §3, RFC 6824 §3). */
 import { addAddressHmac, joinHmac, versionOf } from '@subflow/stack';
-import { CAPABLE_FLAG, DSS_FLAG, FLAG, formatAddress, isMalformed, parseMptcpOption, SUBTYPE } from '@subflow/wire';
+import {
+  ADD_ADDR_FLAG,
+  CAPABLE_FLAG,
+  DSS_FLAG,
+  FLAG,
+  formatAddress,
+  isMalformed,
+  JOIN_FLAG,
+  mptcpSubtype,
+  parseMptcpOption,
+  RESET_FLAG,
+  SUBTYPE,
+} from '@subflow/wire';
 import type { AddAddr, MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
 import { Connection } from './connection.ts';
 import type { Side, TraceEvent } from './events.ts';
@@ -10,9 +22,6 @@ import type { Subflow } from './subflow.ts';
 /** Data sequence numbers of one connection lie this close together, seen from any of its subflows. */
 const SAME_STREAM = 64 * 1024 * 1024;
 const MOST_TOKENS = 1 << 17;
-const JOIN_BACKUP = 1;
-const ADD_ADDR_ECHO = 1;
-const TRANSIENT = 1;
 
 /** Finds and makes connections. One for each {@link Analyzer}. */
 export class Connections {
@@ -42,7 +51,7 @@ export class Connections {
       const at = s.otherMptcp[i]!;
       const option = parseMptcpOption(s.view, at, s.view.getUint8(at + 1));
       if (isMalformed(option)) continue;
-      subflow.options[s.view.getUint8(at + 2) >>> 4]!++;
+      subflow.options[mptcpSubtype(s.view, at)]!++;
       // Seen before, on the other side of an address translation.
       if (subflow.copyOf !== null) continue;
       subflow.mptcp ??= [new MptcpHalf(), new MptcpHalf()];
@@ -77,7 +86,7 @@ export class Connections {
           connection.note(time, packet, subflow.number, by, 'note', { type: 'address-removed', addressIds: option.addressIds });
           break;
         case 'prio': {
-          const backup = (option.flags & 1) !== 0;
+          const backup = (option.flags & JOIN_FLAG.backup) !== 0;
           // Without an address identifier the option speaks of the subflow that it came on (RFC 6824 §3.3.8).
           const target =
             option.addressId === null ? subflow : (connection.subflows.find((one) => one.addressIds[one.sideOf(by)] === option.addressId) ?? subflow);
@@ -106,8 +115,8 @@ export class Connections {
   resetReason(s: Segment): { reason: number; transient: boolean } | null {
     for (let i = 0; i < s.otherMptcpCount; i++) {
       const at = s.otherMptcp[i]!;
-      if (s.view.getUint8(at + 2) >>> 4 !== SUBTYPE.tcprst || s.view.getUint8(at + 1) !== 4) continue;
-      return { reason: s.view.getUint8(at + 3), transient: (s.view.getUint8(at + 2) & TRANSIENT) !== 0 };
+      if (mptcpSubtype(s.view, at) !== SUBTYPE.tcprst || s.view.getUint8(at + 1) !== 4) continue;
+      return { reason: s.view.getUint8(at + 3), transient: (s.view.getUint8(at + 2) & RESET_FLAG.transient) !== 0 };
     }
     return null;
   }
@@ -215,7 +224,7 @@ export class Connections {
     subflow.token = option.token | 0;
     subflow.nonces[0] = option.nonce | 0;
     subflow.addressIds[0] = option.addressId;
-    subflow.backup[0] = (option.flags & JOIN_BACKUP) !== 0;
+    subflow.backup[0] = (option.flags & JOIN_FLAG.backup) !== 0;
     if (subflow.connection !== null) return;
     subflow.kind = 'join';
     let known = this.tokens.get(subflow.token);
@@ -274,7 +283,7 @@ export class Connections {
 function joinSynAck(subflow: Subflow, option: MpJoinSynAck, time: number, packet: number): void {
   subflow.nonces[1] = option.nonce | 0;
   subflow.addressIds[1] = option.addressId;
-  subflow.backup[1] = (option.flags & JOIN_BACKUP) !== 0;
+  subflow.backup[1] = (option.flags & JOIN_FLAG.backup) !== 0;
   checkJoin(subflow, 1, option.hmac, time, packet);
 }
 
@@ -303,7 +312,7 @@ function checkJoin(subflow: Subflow, side: Side, hmac: Uint8Array, time: number,
 }
 
 function addAddress(connection: Connection, subflow: Subflow, by: Side, option: AddAddr, time: number, packet: number): void {
-  if (option.version === 1 && (option.flags & ADD_ADDR_ECHO) !== 0) {
+  if (option.version === 1 && (option.flags & ADD_ADDR_FLAG.echo) !== 0) {
     connection.note(time, packet, subflow.number, by, 'note', { type: 'address-echoed', addressId: option.addressId });
     return;
   }

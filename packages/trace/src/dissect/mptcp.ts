@@ -1,5 +1,5 @@
 /** Multipath TCP options field by field (RFC 8684 §3, RFC 6824 §3), as Wireshark names them. */
-import { DSS_FLAG, SUBTYPE } from '@subflow/wire';
+import { CAPABLE_FLAG, DSS_FLAG, JOIN_FLAG, mptcpSubtype, RESET_FLAG, SUBTYPE } from '@subflow/wire';
 import type { Value } from './values.ts';
 
 const U64_SIZE = 8;
@@ -11,7 +11,7 @@ const P = 'tcp.options.mptcp';
 /** Puts the fields of the option of `size` bytes at `at`, which lies within the header. */
 export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size: number, put: Put): void {
   const first = view.getUint8(at + 2);
-  const subtype = first >>> 4;
+  const subtype = mptcpSubtype(view, at);
   put(P, true);
   put(`${P}.subtype`, subtype);
   const end = at + size;
@@ -34,7 +34,7 @@ export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size
       break;
     case SUBTYPE.prio:
       put(`${P}.flags`, first);
-      put(`${P}.backup.flag`, first & 1);
+      put(`${P}.backup.flag`, first & JOIN_FLAG.backup);
       if (size === 4) put(`${P}.addrid`, view.getUint8(at + 3));
       break;
     case SUBTYPE.fail:
@@ -52,7 +52,7 @@ export function dissectMptcp(bytes: Uint8Array, view: DataView, at: number, size
       put(`${P}.flag_U.flag`, (first & 8) !== 0);
       put(`${P}.flag_V.flag`, (first & 4) !== 0);
       put(`${P}.flag_W.flag`, (first & 2) !== 0);
-      put(`${P}.flag_T.flag`, (first & 1) !== 0);
+      put(`${P}.flag_T.flag`, (first & RESET_FLAG.transient) !== 0);
       if (size >= 4) put(`${P}.rst_reason`, view.getUint8(at + 3));
       break;
     default:
@@ -73,9 +73,9 @@ function capable(view: DataView, at: number, size: number, put: Put): void {
   put(`${P}.extensibility.flag`, (flags >>> 6) & 1);
   if (version === 1) {
     put(`${P}.nomoresubflows.flag`, (flags >>> 5) & 1);
-    put(`${P}.sha256.flag`, flags & 1);
+    put(`${P}.sha256.flag`, flags & CAPABLE_FLAG.sha256);
   } else {
-    put(`${P}.sha1.flag`, flags & 1);
+    put(`${P}.sha1.flag`, flags & CAPABLE_FLAG.sha256);
   }
   put(`${P}.reserved.flag`, (flags & (version === 1 ? 0x1e : 0x3e)) >>> 1);
   if (!CAPABLE_SIZES.includes(size)) return;
@@ -90,7 +90,7 @@ function join(bytes: Uint8Array, view: DataView, at: number, size: number, put: 
     const flags = view.getUint8(at + 2);
     // Wireshark shows the whole octet, subtype included.
     put(`${P}.flags`, flags);
-    put(`${P}.backup.flag`, flags & 1);
+    put(`${P}.backup.flag`, flags & JOIN_FLAG.backup);
     put(`${P}.addrid`, view.getUint8(at + 3));
   }
   if (size === 12) {
@@ -112,7 +112,7 @@ function dss(view: DataView, at: number, end: number, put: Put): void {
   put(`${P}.dseqn8.flag`, (flags >>> 3) & 1);
   put(`${P}.dseqnpresent.flag`, (flags >>> 2) & 1);
   put(`${P}.dataack8.flag`, (flags >>> 1) & 1);
-  put(`${P}.dataackpresent.flag`, flags & 1);
+  put(`${P}.dataackpresent.flag`, flags & DSS_FLAG.dataAck);
   let next = at + 4;
   if ((flags & DSS_FLAG.dataAck) !== 0) {
     const wide = (flags & DSS_FLAG.dataAck64) !== 0;

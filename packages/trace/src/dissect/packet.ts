@@ -1,6 +1,31 @@
 /** One packet with its fields, each group worked out when first asked for. */
 import { keyMaterial, versionOf } from '@subflow/stack';
-import { FLAG, formatAddress, FRAME, ICMP, IPV4_MIN_HEADER, Layers, LINKTYPE, OPTION, PROTOCOL, walkFrame, walkPacket } from '@subflow/wire';
+import {
+  ETHERNET,
+  FLAG,
+  formatAddress,
+  FRAME,
+  ICMP,
+  ICMP_HEADER,
+  ICMPV6_FIRST_INFORMATIONAL,
+  ipDestination,
+  ipSource,
+  ipVersion,
+  IPV4,
+  IPV4_FRAGMENT,
+  IPV4_MIN_HEADER,
+  ipv4HeaderLength,
+  IPV6,
+  Layers,
+  LINKTYPE,
+  OPTION,
+  PROTOCOL,
+  TCP,
+  TCP_MIN_HEADER,
+  tcpHeaderLength,
+  walkFrame,
+  walkPacket,
+} from '@subflow/wire';
 import type { CaptureReader, Segment } from '@subflow/wire';
 import type { Analyzer } from '../analysis/analyzer.ts';
 import { POINT } from '../analysis/data-level.ts';
@@ -9,8 +34,6 @@ import { dissectMptcp } from './mptcp.ts';
 import { FIELDS } from './fields.ts';
 import { hexOf } from './values.ts';
 import type { Field, Value } from './values.ts';
-
-const ICMP_HEADER = 8;
 
 type Group = 'frame' | 'link' | 'ip' | 'tcp' | 'options' | 'connection';
 
@@ -114,16 +137,16 @@ export class DissectedPacket {
 
   private link(): void {
     const { reader, layers } = this;
-    if (reader.linkType === LINKTYPE.ethernet && reader.length >= 14) {
+    if (reader.linkType === LINKTYPE.ethernet && reader.length >= ETHERNET.header) {
       const { bytes, offset } = reader;
       this.put('eth', true);
-      const destination = bytes.slice(offset, offset + 6);
-      const source = bytes.slice(offset + 6, offset + 12);
+      const destination = bytes.slice(offset + ETHERNET.destination, offset + ETHERNET.source);
+      const source = bytes.slice(offset + ETHERNET.source, offset + ETHERNET.type);
       this.put('eth.dst', destination);
       this.put('eth.addr', destination);
       this.put('eth.src', source);
       this.put('eth.addr', source);
-      this.put('eth.type', reader.view.getUint16(offset + 12));
+      this.put('eth.type', reader.view.getUint16(offset + ETHERNET.type));
     }
     for (const id of layers.vlans) {
       this.put('vlan', true);
@@ -142,42 +165,43 @@ export class DissectedPacket {
     const { view, bytes } = layers;
     for (let i = 0; i < layers.ipCount; i++) {
       const at = layers.ipOffsets[i]!;
-      if (at + 20 > layers.captured) break;
-      const version = view.getUint8(at) >>> 4;
-      if (version === 4) this.ipv4(view, bytes, at);
-      else if (version === 6 && at + 40 <= layers.captured) this.ipv6(view, bytes, at);
+      if (at + IPV4_MIN_HEADER > layers.captured) break;
+      this.header(view, bytes, at, layers.captured);
     }
     const quoted = this.quoted();
-    if (quoted !== null) {
-      const at = quoted.ipOffsets[0]!;
-      if (view.getUint8(at) >>> 4 === 4 && at + 20 <= quoted.captured) this.ipv4(view, bytes, at);
-      else if (at + 40 <= quoted.captured) this.ipv6(view, bytes, at);
-    }
+    if (quoted !== null) this.header(view, bytes, quoted.ipOffsets[0]!, quoted.captured);
     const { held } = this.analyzer;
     const protocol = layers.segment.protocol;
-    if (held === FRAME.icmp) this.put(protocol === 1 ? 'icmp' : 'icmpv6', true);
-    if (held === FRAME.otherProtocol && protocol === 17) this.put('udp', true);
+    if (held === FRAME.icmp) this.put(protocol === PROTOCOL.icmp ? 'icmp' : 'icmpv6', true);
+    if (held === FRAME.otherProtocol && protocol === PROTOCOL.udp) this.put('udp', true);
+  }
+
+  /** The fields of an IP header, as far as its fixed part is there. */
+  private header(view: DataView, bytes: Uint8Array, at: number, end: number): void {
+    if (ipSource(bytes, at, end - at) === null) return;
+    if (ipVersion(bytes, at) === 4) this.ipv4(view, bytes, at);
+    else this.ipv6(view, bytes, at);
   }
 
   private ipv4(view: DataView, bytes: Uint8Array, at: number): void {
-    const fragment = view.getUint16(at + 6);
-    const dsfield = view.getUint8(at + 1);
+    const fragment = view.getUint16(at + IPV4.fragment);
+    const dsfield = view.getUint8(at + IPV4.trafficClass);
     this.put('ip', true);
     this.put('ip.version', 4);
-    this.put('ip.hdr_len', (view.getUint8(at) & 15) * 4);
+    this.put('ip.hdr_len', ipv4HeaderLength(view, at));
     this.put('ip.dsfield', dsfield);
     this.put('ip.dsfield.dscp', dsfield >>> 2);
     this.put('ip.dsfield.ecn', dsfield & 3);
-    this.put('ip.len', view.getUint16(at + 2));
-    this.put('ip.id', view.getUint16(at + 4));
-    this.put('ip.flags.df', (fragment & 0x4000) !== 0);
-    this.put('ip.flags.mf', (fragment & 0x2000) !== 0);
-    this.put('ip.frag_offset', (fragment & 0x1fff) * 8);
-    this.put('ip.ttl', view.getUint8(at + 8));
-    this.put('ip.proto', view.getUint8(at + 9));
-    this.put('ip.checksum', view.getUint16(at + 10));
-    const source = bytes.slice(at + 12, at + 16);
-    const destination = bytes.slice(at + 16, at + 20);
+    this.put('ip.len', view.getUint16(at + IPV4.totalLength));
+    this.put('ip.id', view.getUint16(at + IPV4.identification));
+    this.put('ip.flags.df', (fragment & IPV4_FRAGMENT.dontFragment) !== 0);
+    this.put('ip.flags.mf', (fragment & IPV4_FRAGMENT.moreFragments) !== 0);
+    this.put('ip.frag_offset', (fragment & IPV4_FRAGMENT.offset) * 8);
+    this.put('ip.ttl', view.getUint8(at + IPV4.ttl));
+    this.put('ip.proto', view.getUint8(at + IPV4.protocol));
+    this.put('ip.checksum', view.getUint16(at + IPV4.checksum));
+    const source = ipSource(bytes, at)!;
+    const destination = ipDestination(bytes, at)!;
     this.put('ip.src', source);
     this.put('ip.addr', source);
     this.put('ip.dst', destination);
@@ -190,11 +214,11 @@ export class DissectedPacket {
     this.put('ipv6.version', 6);
     this.put('ipv6.tclass', (first >>> 20) & 0xff);
     this.put('ipv6.flow', first & 0xfffff);
-    this.put('ipv6.plen', view.getUint16(at + 4));
-    this.put('ipv6.nxt', view.getUint8(at + 6));
-    this.put('ipv6.hlim', view.getUint8(at + 7));
-    const source = bytes.slice(at + 8, at + 24);
-    const destination = bytes.slice(at + 24, at + 40);
+    this.put('ipv6.plen', view.getUint16(at + IPV6.payloadLength));
+    this.put('ipv6.nxt', view.getUint8(at + IPV6.nextHeader));
+    this.put('ipv6.hlim', view.getUint8(at + IPV6.hopLimit));
+    const source = ipSource(bytes, at)!;
+    const destination = ipDestination(bytes, at)!;
     this.put('ipv6.src', source);
     this.put('ipv6.addr', source);
     this.put('ipv6.dst', destination);
@@ -210,7 +234,7 @@ export class DissectedPacket {
     const type = layers.view.getUint8(at);
     if (
       layers.segment.protocol === PROTOCOL.icmpv6
-        ? type >= 128
+        ? type >= ICMPV6_FIRST_INFORMATIONAL
         : ![ICMP.unreachable, ICMP.redirect, ICMP.timeExceeded, ICMP.parameterProblem].includes(type as 3)
     )
       return null;
@@ -235,23 +259,23 @@ export class DissectedPacket {
     const { at, end } = part;
     const { view } = this.layers;
     this.put('tcp', true);
-    this.put('tcp.srcport', view.getUint16(at));
-    this.put('tcp.port', view.getUint16(at));
-    this.put('tcp.dstport', view.getUint16(at + 2));
-    this.put('tcp.port', view.getUint16(at + 2));
+    this.put('tcp.srcport', view.getUint16(at + TCP.sourcePort));
+    this.put('tcp.port', view.getUint16(at + TCP.sourcePort));
+    this.put('tcp.dstport', view.getUint16(at + TCP.destinationPort));
+    this.put('tcp.port', view.getUint16(at + TCP.destinationPort));
     // Without its conversation a number is relative to nothing.
-    this.put('tcp.seq', view.getUint32(at + 4));
-    if (at + 20 > end) return;
+    this.put('tcp.seq', view.getUint32(at + TCP.seq));
+    if (at + TCP_MIN_HEADER > end) return;
     const stream = this.analyzer.streamOf(part.segment);
     if (stream >= 0) this.put('tcp.stream', stream);
-    this.put('tcp.ack', view.getUint32(at + 8));
-    this.put('tcp.ack_raw', view.getUint32(at + 8));
-    this.put('tcp.hdr_len', (view.getUint8(at + 12) >>> 4) * 4);
-    this.flags(view.getUint16(at + 12) & 0xfff);
-    this.put('tcp.window_size_value', view.getUint16(at + 14));
-    this.put('tcp.window_size', view.getUint16(at + 14));
-    this.put('tcp.checksum', view.getUint16(at + 16));
-    this.put('tcp.urgent_pointer', view.getUint16(at + 18));
+    this.put('tcp.ack', view.getUint32(at + TCP.ack));
+    this.put('tcp.ack_raw', view.getUint32(at + TCP.ack));
+    this.put('tcp.hdr_len', tcpHeaderLength(view, at));
+    this.flags(view.getUint16(at + TCP.dataOffset) & 0xfff);
+    this.put('tcp.window_size_value', view.getUint16(at + TCP.window));
+    this.put('tcp.window_size', view.getUint16(at + TCP.window));
+    this.put('tcp.checksum', view.getUint16(at + TCP.checksum));
+    this.put('tcp.urgent_pointer', view.getUint16(at + TCP.urgent));
   }
 
   private flags(word: number): void {
@@ -278,13 +302,13 @@ export class DissectedPacket {
     this.put('tcp.seq_raw', s.seq >>> 0);
     this.put('tcp.ack_raw', s.ack >>> 0);
     this.put('tcp.hdr_len', s.payloadOffset - at);
-    this.flags(view.getUint16(at + 12) & 0xfff);
+    this.flags(view.getUint16(at + TCP.dataOffset) & 0xfff);
     this.put('tcp.window_size_value', s.window);
-    this.put('tcp.checksum', view.getUint16(at + 16));
+    this.put('tcp.checksum', view.getUint16(at + TCP.checksum));
     this.put('tcp.urgent_pointer', s.urgent);
     const end = Math.min(layers.captured, s.endOffset);
     if (end > s.payloadOffset) this.put('tcp.payload', bytes.slice(s.payloadOffset, end));
-    if (s.payloadOffset > at + 20) this.put('tcp.options', bytes.slice(at + 20, Math.min(s.payloadOffset, layers.captured)));
+    if (s.payloadOffset > at + TCP.options) this.put('tcp.options', bytes.slice(at + TCP.options, Math.min(s.payloadOffset, layers.captured)));
     const { subflow, side } = analyzer;
     if (subflow === null) return;
     const me = subflow.halves[side];
@@ -308,11 +332,12 @@ export class DissectedPacket {
     const s = layers.segment;
     const { view } = layers;
     if (analyzer.held === FRAME.tcp) {
-      this.optionList(s.tcpOffset + 20, Math.min(s.payloadOffset, layers.captured));
+      this.optionList(s.tcpOffset + TCP.options, Math.min(s.payloadOffset, layers.captured));
       return;
     }
     const part = this.part();
-    if (part !== null && part.at + 20 <= part.end) this.optionList(part.at + 20, Math.min(part.end, part.at + (view.getUint8(part.at + 12) >>> 4) * 4));
+    if (part === null || part.at + TCP_MIN_HEADER > part.end) return;
+    this.optionList(part.at + TCP.options, Math.min(part.end, part.at + tcpHeaderLength(view, part.at)));
   }
 
   private optionList(from: number, end: number): void {
@@ -385,14 +410,14 @@ export class DissectedPacket {
 
 const PLAIN_NAMES: Record<number, string> = { [PAYLOAD.new]: 'new', [PAYLOAD.retransmission]: 'retransmission', [PAYLOAD.reordered]: 'reordered' };
 const FLAG_NAMES = [
-  ['cwr', 0x80],
-  ['ece', 0x40],
-  ['urg', 0x20],
-  ['ack', 0x10],
-  ['push', 0x08],
-  ['reset', 0x04],
-  ['syn', 0x02],
-  ['fin', 0x01],
+  ['cwr', FLAG.cwr],
+  ['ece', FLAG.ece],
+  ['urg', FLAG.urg],
+  ['ack', FLAG.ack],
+  ['push', FLAG.psh],
+  ['reset', FLAG.rst],
+  ['syn', FLAG.syn],
+  ['fin', FLAG.fin],
 ] as const;
 
 function groupOf(name: string): Group {
