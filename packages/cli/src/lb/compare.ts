@@ -8,6 +8,8 @@ import { writeOutput } from '@subflow/link';
 import { numberOf, UsageError } from '../errors.ts';
 import { wordsBeside } from '../outputs.ts';
 import { comparisonSvg } from './compare-svg.ts';
+import { percent } from './table.ts';
+import type { Cell, Table } from './table.ts';
 
 const EXAMPLES = `
 Examples:
@@ -43,21 +45,6 @@ interface Flags {
   json?: boolean;
   real?: boolean;
   svg?: string;
-}
-
-/** One cell of the table. */
-export interface Cell {
-  joined: number;
-  subflowsAlive: number;
-  connectionsAlive: number;
-  /** Octets of state for a connection; 0: none, or not known. */
-  bytes: number;
-}
-
-export interface Table {
-  title: string;
-  rows: { id: string; name: string; cells: Map<string, Cell> }[];
-  changes: readonly string[];
 }
 
 export function compareCommand(): Command {
@@ -142,11 +129,6 @@ async function real(flags: Flags): Promise<Table> {
   }
   rows.sort((a, b) => designs.indexOf(a.id) - designs.indexOf(b.id));
   return { title: `${connections} connections of kernel clients, 2 kernel servers and a spare one; subflows / connections that live on`, rows, changes };
-}
-
-/** Never rounded up to what it is not. */
-export function percent(value: number): string {
-  return value >= 1 ? '100 %' : `${(Math.floor(value * 1000) / 10).toFixed(1)} %`;
 }
 
 function lines(table: Table): string[] {
