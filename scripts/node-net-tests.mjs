@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { machineSources } from './apt-sources.mjs';
 import { build, ensureModules, root } from './setup.mjs';
 
 const args = process.argv.slice(2);
@@ -64,17 +65,14 @@ for (const file of files) {
 for (const line of only) console.log(line);
 console.log(`${files.length} files; passed: ${variants.map((variant, i) => `${variant.name} ${passed[i]}`).join(', ')}`);
 
-/** The source package of Debian's nodejs has them. */
+/** The source package of Debian's nodejs has them; this machine's own lists of sources say where that is. */
 function fetchTests() {
   const find = () => (existsSync(cache) ? readdirSync(cache).find((name) => existsSync(join(cache, name, 'test/parallel'))) : undefined);
   if (find() === undefined) {
     console.log(`Fetching Node's tests from Debian's source package into ${cache} …`);
     mkdirSync(join(cache, 'lists/partial'), { recursive: true });
     mkdirSync(join(cache, 'parts'), { recursive: true });
-    writeFileSync(
-      join(cache, 'parts/src.list'),
-      'deb-src http://deb.debian.org/debian bookworm main\ndeb-src http://deb.debian.org/debian-security bookworm-security main\n',
-    );
+    for (const [name, text] of machineSources()) writeFileSync(join(cache, 'parts', name), text);
     writeFileSync(
       join(cache, 'apt.conf'),
       `Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "${cache}/parts";\nDir::State::lists "${cache}/lists";\nAPT::Sandbox::User "root";\n`,
@@ -91,7 +89,7 @@ function fetchTests() {
   }
   const release = find();
   if (release === undefined) {
-    console.error(`FETCH_FAILED: no tests of Node under ${cache}; expected apt-get source nodejs to bring them`);
+    console.error(`FETCH_FAILED: no tests of Node under ${cache}; expected \`apt-get source nodejs\` to bring them from where this machine has its packages`);
     process.exit(1);
   }
   return join(cache, release, 'test/parallel');

@@ -1,5 +1,5 @@
 /** The site tells the truth: curl, curl under mptcpize, stripped SYNs, stripped data, our stack of both versions; and what it looks like. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -195,7 +195,12 @@ describe('statistics', () => {
     expect(second.all()).toMatchObject([{ day: '2026-11-20', requests: 2, visitors: 2, multipath: 1 }]);
     second.record('192.0.2.3', no, null, noon + day);
     second.close();
+    // Moved elsewhere by its owner: the link stays, and the permissions with the file.
+    renameSync(journal, join(directory, 'elsewhere'));
+    symlinkSync('elsewhere', journal);
+    chmodSync(journal, 0o640);
     const third = new Statistics(directory, noon + day);
+    expect([readlinkSync(journal), statSync(journal).mode & 0o777]).toEqual(['elsewhere', 0o640]);
     expect(third.all()).toMatchObject([
       { day: '2026-11-20', requests: 2, multipath: 1 },
       { day: '2026-11-21', requests: 1, lost: { 'not-asked': 1 } },

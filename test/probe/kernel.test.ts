@@ -1,6 +1,6 @@
 /** The prober against kernels: every row of the table of Linux's answers, over a path of three kernel routers. */
 import { spawn } from 'node:child_process';
-import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -332,6 +332,15 @@ describeSystem('the prober and the kernel', () => {
     const again = await scan(list, '-o', out);
     expect(again.stderr).toContain('5 were there already');
     expect(readFileSync(out, 'utf8').trim().split('\n')).toHaveLength(5);
+    // Cut by a crash, behind a link: that target is asked again, and its line begins on its own.
+    const link = join(directory, 'link.jsonl');
+    symlinkSync(out, link);
+    truncateSync(out, readFileSync(out).length - 5);
+    const resumed = await scan(list, '-o', link);
+    expect(resumed.stderr).toContain('4 were there already');
+    const all = readFileSync(out, 'utf8').trim().split('\n');
+    expect(all).toHaveLength(6);
+    expect((JSON.parse(all[5]!) as { target: string }).target).toBe(/"target":"([^"]*)"/.exec(all[4]!)![1]);
     writeFileSync(list, '192.0.2.12/30\n');
     const refused = await scan(list);
     expect(refused.code).toBe(1);

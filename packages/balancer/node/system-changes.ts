@@ -1,7 +1,7 @@
 /** What a data plane changes on the system, written down before it is done: taken back at the end, or at the next start after a crash. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { command, LinkError } from '@subflow/link';
+import { command, LinkError, writeOutputSync } from '@subflow/link';
 
 const DIRECTORY = '/run/subflow';
 
@@ -23,7 +23,7 @@ export class SystemChanges {
   run(does: readonly string[], opposite: readonly string[] | null): void {
     if (opposite !== null) {
       this.undo.push([...opposite]);
-      writeFileSync(this.file, JSON.stringify(this.undo));
+      writeOutputSync(this.file, JSON.stringify(this.undo));
     }
     command(does[0]!, does.slice(1));
   }

@@ -1,5 +1,18 @@
 /** Stores and what is built on them: compare-and-set, watching, leases; a log that survives crashes; garbage on the wire. */
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -133,6 +146,19 @@ describe('the log', () => {
     await filled(2);
     appendFileSync(file, 'gar');
     expect(text(await keep(new LogStore(file)).read('a'))).toBe('value 1');
+  });
+
+  it('stays where its link leads when it is cut back, and is only ever a file', async () => {
+    const far = join(directory, 'far.log');
+    writeFileSync(far, '');
+    chmodSync(far, 0o640);
+    symlinkSync('far.log', file);
+    await filled(300);
+    expect([readlinkSync(file), statSync(far).mode & 0o777]).toEqual(['far.log', 0o640]);
+    expect(readFileSync(far, 'utf8').split('\n').length).toBeLessThan(60);
+    expect(readdirSync(directory).sort()).toEqual(['far.log', 'lb.log']);
+    execFileSync('mkfifo', [join(directory, 'fifo')]);
+    expect(() => new LogStore(join(directory, 'fifo'))).toThrow(expect.objectContaining({ code: 'BAD_LOG' }) as Error);
   });
 
   it('is cut back to a snapshot, and revisions go on', async () => {

@@ -21,6 +21,16 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   trace: async () => (await import('./commands/trace.ts')).traceCommand(),
 };
 
+/** What a shell shows for a program that a closed pipe has ended: 128 and the number of SIGPIPE. */
+const READER_GONE = 141;
+
+// Whoever read our words has gone (head, less): a quiet end, unless the command itself listens.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (process.stdout.listenerCount('error') > 1) return;
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(READER_GONE);
+});
+
 const program = new Command('subflow');
 program
   .description('Multipath TCP for TypeScript: a stack, an emulator and tools that talk to the real Linux kernel')
@@ -37,6 +47,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
   const { code, message } = error as { code?: string; message: string };
+  if (code === 'READER_GONE') process.exit(READER_GONE);
   process.stderr.write(`${code ?? 'INTERNAL'}: ${message}\n`);
   if (code === undefined) process.stderr.write(`${(error as Error).stack ?? ''}\n`);
   process.exit(1);

@@ -1,24 +1,24 @@
-/** Writes the packets of a link to a pcapng file that Wireshark opens. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+/** Writes the packets of a link to a pcapng file that Wireshark opens, also while it grows. */
 import { LINKTYPE, pcapngInterface, pcapngPacket, pcapngSection } from '@subflow/wire';
 import { epoch } from './clock.ts';
+import { OutputFile } from './output/output-file.ts';
 
 /** Packets are collected and written in pieces of about this size. */
 const FLUSH = 1 << 20;
 
 export class PcapngTap {
   readonly path: string;
-  private readonly fd: number;
+  private readonly output: OutputFile;
   private readonly base: number;
   private pending: Uint8Array[] = [];
   private pendingBytes = 0;
   packets = 0;
 
-  /** `base` is the wall-clock time of time 0 in microseconds; the real clock's by default. */
-  constructor(path: string, interfaces: readonly string[], comment?: string, base: number = epoch) {
-    this.path = path;
+  /** `base` is the wall-clock time of time 0 in microseconds; the real clock's by default. Throws {@link OutputError}. */
+  constructor(output: string | OutputFile, interfaces: readonly string[], comment?: string, base: number = epoch) {
+    this.output = typeof output === 'string' ? OutputFile.openSync(output, { how: 'grow' }) : output;
+    this.path = this.output.path;
     this.base = base;
-    this.fd = openSync(path, 'w');
     this.put(pcapngSection('subflow', comment));
     for (const name of interfaces) this.put(pcapngInterface(LINKTYPE.raw, name));
   }
@@ -42,7 +42,7 @@ export class PcapngTap {
 
   close(): void {
     this.flush();
-    closeSync(this.fd);
+    this.output.finishSync();
   }
 
   private put(block: Uint8Array): void {
@@ -53,7 +53,7 @@ export class PcapngTap {
 
   private flush(): void {
     if (this.pending.length === 0) return;
-    writeSync(this.fd, Buffer.concat(this.pending));
+    this.output.write(Buffer.concat(this.pending));
     this.pending = [];
     this.pendingBytes = 0;
   }

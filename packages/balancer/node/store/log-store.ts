@@ -2,21 +2,10 @@
  * The embedded store: an append-only log in a file, each line with a checksum, cut back to a snapshot now and then. A line is on
  * the disk before anybody is told of it; a half-written last line, as a crash leaves it, is taken away at the next start.
  */
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
+import { OutputError, outputTarget, writeOutputSync } from '@subflow/link';
 import { StoreError } from './store.ts';
 import type { Entry, Store } from './store.ts';
 
@@ -41,7 +30,9 @@ export class LogStore implements Store {
   constructor(file: string) {
     this.file = file;
     mkdirSync(dirname(file), { recursive: true });
-    if (existsSync(file)) this.load();
+    const { kind } = outputTarget(file);
+    if (kind !== 'file' && kind !== 'absent') throw new StoreError('BAD_LOG', `${file} is a ${kind}; expected a regular file, or none`);
+    if (kind === 'file') this.load();
     this.fd = openSync(file, 'a', 0o600);
   }
 
@@ -101,13 +92,16 @@ export class LogStore implements Store {
     else if (good > Buffer.byteLength(text)) appendFileSync(this.file, '\n');
   }
 
-  /** The new file takes the place of the old one in one step. */
+  /** The new file takes the place of the old one in one step. A log that cannot be cut goes on growing until it can. */
   private snapshot(): void {
     const lines = [...this.entries].map(([key, { value, revision }]) => encode({ revision, key, value: Buffer.from(value).toString('base64') }));
-    const next = `${this.file}.new`;
-    writeFileSync(next, lines.join(''), { mode: 0o600, flush: true });
+    try {
+      writeOutputSync(this.file, lines.join(''), { mode: 0o600, durable: true });
+    } catch (error) {
+      if (error instanceof OutputError) return;
+      throw error;
+    }
     closeSync(this.fd);
-    renameSync(next, this.file);
     this.fd = openSync(this.file, 'a', 0o600);
     this.lines = lines.length;
   }

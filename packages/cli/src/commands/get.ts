@@ -1,13 +1,14 @@
 /** `subflow get URL`: a download with a line for each subflow. */
-import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Command } from 'commander';
+import { OutputFile, outputTarget } from '@subflow/link';
 import { UsageError } from '../errors.ts';
 import { download } from '../get/download.ts';
 import { DownloadScreen } from '../get/screen.ts';
 import { BACKEND_HELP, openBackend, withBackend } from '../network/backend-options.ts';
 import type { BackendFlags } from '../network/backend-options.ts';
 import { summary } from '../network/facts.ts';
+import { wordsBeside } from '../outputs.ts';
 
 const EXAMPLES = `
 Examples:
@@ -34,7 +35,7 @@ export function getCommand(): Command {
     .description('download a file; progress with a line for each subflow')
     .argument('<url>')
     .option('-o, --output <file>', 'where it goes; - is standard output; default: the name at the end of the URL')
-    .option('--force', 'overwrite', false)
+    .option('--force', 'replace a file that is there', false)
     .option('-k, --insecure', 'do not check the certificate', false)
     .option('-H, --header <line>', 'a header to send; may be repeated', (value: string, all: string[]) => [...all, value], [] as string[])
     .option('--timeout <seconds>', 'give up after this long without a byte', '60')
@@ -43,15 +44,16 @@ export function getCommand(): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (text: string, flags: Flags) => {
       const url = parseUrl(text);
-      const file = flags.output === '-' ? null : (flags.output ?? (basename(decodeURIComponent(url.pathname)) || 'index.html'));
-      if (file !== null && file !== '/dev/null' && existsSync(file) && !flags.force)
+      const file = flags.output ?? nameOf(url);
+      wordsBeside({ '--output': file }, flags.json);
+      if (outputTarget(file).kind === 'file' && !flags.force)
         throw new UsageError('FILE_EXISTS', `${file} is there already; expected a new name (-o) or --force`);
       const timeout = Number(flags.timeout);
       if (!(timeout > 0)) throw new UsageError('BAD_ARGUMENT', `--timeout "${flags.timeout}"; expected a number of seconds`);
       const screen = flags.quiet || flags.json ? null : new DownloadScreen();
       const result = await download({
         url,
-        file: file === '/dev/null' ? '/dev/null' : file,
+        output: await OutputFile.open(file),
         insecure: flags.insecure,
         headers: Object.fromEntries(flags.header.map(parseHeader)),
         timeout: timeout * 1000,
@@ -61,9 +63,18 @@ export function getCommand(): Command {
       screen?.update({ received: result.received, expected: result.received, info: result.info }, true);
       if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
       else if (!flags.quiet)
-        process.stderr.write(`${file ?? 'standard output'}: ${result.received} bytes, SHA-256 ${result.sha256}, ${summary(result.info)}\n`);
+        process.stderr.write(`${file === '-' ? 'standard output' : file}: ${result.received} bytes, SHA-256 ${result.sha256}, ${summary(result.info)}\n`);
       process.exit(0);
     });
+}
+
+/** The name at the end of the path. */
+function nameOf(url: URL): string {
+  try {
+    return basename(decodeURIComponent(url.pathname)) || 'index.html';
+  } catch {
+    throw new UsageError('BAD_URL', `"${url.pathname}" has no name that can be decoded; expected --output with one`);
+  }
 }
 
 function parseUrl(text: string): URL {

@@ -1,11 +1,12 @@
 /** `subflow probe`: does Multipath TCP get through, and who is in the way? */
-import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { writeOutput } from '@subflow/link';
 import { parseAddress } from '@subflow/wire';
 import { converse, httpRequest, observePath, probeReport, readTable, readYaml, reportHtml, reportJson, reportText, STEPS } from '@subflow/probe';
 import type { KnownTable } from '@subflow/probe';
 import { resolveTarget, reverseNames } from '@subflow/probe/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
+import { wordsBeside } from '../outputs.ts';
 import { serveEcho } from '../probe/serve.ts';
 import { paintFor, ProbeSession, withPort } from '../probe/session.ts';
 import type { PortFlags } from '../probe/session.ts';
@@ -101,8 +102,9 @@ async function probe(text: string, flags: Flags): Promise<void> {
   const limit = numberOf('--timeout', flags.timeout, 1, 3600);
   if (flags.key !== undefined && !/^[0-9a-fA-F]{16}$/.test(flags.key))
     throw new UsageError('BAD_ARGUMENT', `--key "${flags.key}"; expected 16 hexadecimal digits`);
+  const words = wordsBeside({ '--html': flags.html, '--pcapng': flags.pcapng }, flags.json);
   const { host, address, port } = await resolveTarget(text, family);
-  const session = new ProbeSession(flags, flags.pcapng);
+  const session = await ProbeSession.open(flags, flags.pcapng);
   const progress = flags.json !== true && process.stderr.isTTY ? (line: string) => process.stderr.write(`\r\x1b[2K${line} …`) : () => undefined;
   const timer = setTimeout(() => {
     session.close();
@@ -111,7 +113,7 @@ async function probe(text: string, flags: Flags): Promise<void> {
   }, limit * 1000);
   try {
     if (flags.script.length > 0) {
-      process.exitCode = await runScripts(session.hub, flags.script, { host, address, port, json: flags.json === true });
+      process.exitCode = await runScripts(session.hub, flags.script, { host, address, port, json: flags.json === true, words });
       return;
     }
     const version = flags.version === undefined ? undefined : (Number(flags.version) as 0 | 1);
@@ -141,9 +143,9 @@ async function probe(text: string, flags: Flags): Promise<void> {
     const names = flags.names === true ? await reverseNames(routers) : new Map<string, string>();
     const report = probeReport(address, port, conversation, facts, session.packets, names);
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
-    if (flags.html !== undefined) writeFileSync(flags.html, reportHtml(report));
+    if (flags.html !== undefined) await writeOutput(flags.html, reportHtml(report));
     if (flags.json === true) process.stdout.write(`${JSON.stringify(reportJson(report), null, 1)}\n`);
-    else process.stdout.write(`${reportText(report, paintFor(process.stdout), flags.packets === true).join('\n')}\n`);
+    else words.write(`${reportText(report, paintFor(words), flags.packets === true).join('\n')}\n`);
     const silent = conversation?.kind === 'silent' || conversation?.kind === 'refused' || (conversation === null && facts?.answers.plain === 'nothing');
     if (silent) process.exitCode = 1;
   } finally {

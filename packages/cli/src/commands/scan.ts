@@ -1,13 +1,15 @@
 /** `subflow scan`: which of many servers speak Multipath TCP? */
-import { closeSync, createReadStream, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
+import { OutputFile, outputTarget } from '@subflow/link';
 import { formatAddress } from '@subflow/wire';
 import type { IpAddress } from '@subflow/wire';
 import { blocked, DEFAULT_RATE, NEVER, prefix, Scanner, ScanSummary, targetsOf } from '@subflow/probe';
 import type { Prefix, ScanResult } from '@subflow/probe';
 import { resolveTarget } from '@subflow/probe/node';
 import { numberOf, readText, UsageError } from '../errors.ts';
+import { wordsBeside } from '../outputs.ts';
 import { ProbeSession, withPort } from '../probe/session.ts';
 import type { PortFlags } from '../probe/session.ts';
 
@@ -75,15 +77,18 @@ async function scan(file: string, flags: Flags): Promise<void> {
     wait: numberOf('--wait', flags.wait, 0.01, 60) * 1e6,
   };
   if (file !== '-' && !existsSync(file)) throw new UsageError('FILE_NOT_READ', `${file}: no such file; expected a list of targets, or - for standard input`);
-  const done = flags.output !== undefined && flags.fresh !== true ? finished(flags.output) : new Set<string>();
-  const out = flags.output === undefined ? process.stdout.fd : openSync(flags.output, flags.fresh === true ? 'w' : 'a');
-  const session = new ProbeSession(flags, flags.pcapng, false);
+  const { done, torn } = flags.output !== undefined && flags.fresh !== true ? finished(flags.output) : { done: new Set<string>(), torn: false };
+  const output = flags.output ?? '-';
+  wordsBeside({ '--output': output, '--pcapng': flags.pcapng });
+  const out = await OutputFile.open(output, { how: flags.fresh === true ? 'grow' : 'append' });
+  if (torn) out.write('\n');
+  const session = await ProbeSession.open(flags, flags.pcapng, false);
   const summary = new ScanSummary();
   const started = performance.now();
   let shown = 0;
   const report = (result: ScanResult): void => {
     summary.add(result);
-    writeSync(out, `${JSON.stringify(result)}\n`);
+    out.write(`${JSON.stringify(result)}\n`);
     if (process.stderr.isTTY && performance.now() - shown > 200) {
       shown = performance.now();
       process.stderr.write(`\r\x1b[2K${summary.targets} targets, ${((summary.targets * 1000) / (shown - started)).toFixed(0)} a second …`);
@@ -95,7 +100,7 @@ async function scan(file: string, flags: Flags): Promise<void> {
   } finally {
     await session.hub.settle();
     session.close();
-    if (flags.output !== undefined) closeSync(out);
+    await out.finish();
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
   const seconds = (performance.now() - started) / 1000;
@@ -144,17 +149,19 @@ function skipped(target: string, why: string): ScanResult {
   return { target, address: '', v1: 'not asked', v0: 'not asked', mirror: false, checksum: false, noJoin: false, rtt: null, skipped: why };
 }
 
-/** Targets that have a line in the output. A last line that was cut is asked again. */
-function finished(file: string): Set<string> {
-  const out = new Set<string>();
-  if (!existsSync(file)) return out;
-  for (const line of readFileSync(file, 'utf8').split('\n')) {
+/** Targets that have a line in the output. A last line that was cut (`torn`) is asked again. */
+function finished(file: string): { done: Set<string>; torn: boolean } {
+  const done = new Set<string>();
+  // What is not a file has nothing to remember, and a pipe would wait for it.
+  if (outputTarget(file).kind !== 'file') return { done, torn: false };
+  const text = readFileSync(file, 'utf8');
+  for (const line of text.split('\n')) {
     try {
       const { target } = JSON.parse(line) as { target?: unknown };
-      if (typeof target === 'string') out.add(target);
+      if (typeof target === 'string') done.add(target);
     } catch {
       // Cut by an interruption.
     }
   }
-  return out;
+  return { done, torn: text !== '' && !text.endsWith('\n') };
 }

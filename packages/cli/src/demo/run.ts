@@ -1,10 +1,10 @@
 /** Runs the demonstration: sets the world up, transfers, follows the timeline, writes the files, prints the summary. */
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Scenario } from '@subflow/emulator';
 import type { StackEvent } from '@subflow/stack';
-import { kernelMptcpObstacle, PcapngTap, tunObstacle } from '@subflow/link';
+import { kernelMptcpObstacle, OutputFile, PcapngTap, tunObstacle, writeOutput } from '@subflow/link';
+import { makeFolder } from '../outputs.ts';
 import { HttpClient } from './http.ts';
 import { payload } from './payload.ts';
 import { Progress } from './progress.ts';
@@ -39,11 +39,11 @@ export async function runDemo(scenario: Scenario, options: DemoOptions): Promise
         ? 'our stack at both ends, in this process, as asked'
         : `our stack at both ends, in this process, because ${obstacle!.message}`;
   if (!options.json) process.stdout.write(`Mode: ${mode} (${why})\n`);
-  mkdirSync(options.directory, { recursive: true });
+  makeFolder(options.directory);
   const world = mode === 'kernel' ? await kernelWorld(scenario) : emulatedWorld(scenario, options.fast);
   try {
     const summary = await transfer(scenario, world, mode, options);
-    writeFileSync(join(options.directory, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+    await writeOutput(join(options.directory, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
     process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : summaryText(summary, options.directory));
     return summary.correct;
   } finally {
@@ -56,11 +56,12 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   const { host } = client;
   const recorder = new WireRecorder(scenario.transfer.size, scenario.paths.length);
   const progress = new Progress(scenario, recorder);
-  const events = openSync(join(options.directory, 'events.jsonl'), 'w');
+  const grow = (name: string): Promise<OutputFile> => OutputFile.open(join(options.directory, name), { how: 'grow' });
+  const events = await grow('events.jsonl');
   const pending: string[] = [];
-  const taps = scenario.paths.map(
-    (path) => new PcapngTap(join(options.directory, `${path.name}.pcapng`), [path.name], `subflow demo, scenario ${scenario.name}, mode ${mode}`, world.epoch),
-  );
+  const captures = await Promise.all(scenario.paths.map((path) => grow(`${path.name}.pcapng`)));
+  const comment = `subflow demo, scenario ${scenario.name}, mode ${mode}`;
+  const taps = scenario.paths.map((path, i) => new PcapngTap(captures[i]!, [path.name], comment, world.epoch));
   const download = scenario.transfer.direction === 'download';
   links.forEach((link, i) => {
     // Each packet is captured once per path: what leaves us as it enters, what comes as it arrives.
@@ -86,7 +87,7 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   let ended: string | null = null;
   client.onEvent = (event: StackEvent, now) => {
     pending.push(JSON.stringify(event));
-    if (pending.length > 1000) writeSync(events, `${pending.splice(0).join('\n')}\n`);
+    if (pending.length > 1000) events.write(`${pending.splice(0).join('\n')}\n`);
     const time = (now - start) / 1e6;
     progress.event(event, time);
     if (!('connection' in event) || event.connection !== connection.id) return;
@@ -125,8 +126,8 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
     world.settle();
   }
   screen.finish();
-  if (pending.length > 0) writeSync(events, `${pending.join('\n')}\n`);
-  closeSync(events);
+  if (pending.length > 0) events.write(`${pending.join('\n')}\n`);
+  await events.finish();
   for (const tap of taps) tap.close();
   const arrived = download ? http.hash.digest('hex') : (http.claimed ?? '');
   const served = download ? (http.claimed ?? world.digest) : createHash('sha256').update(upload!).digest('hex');
@@ -144,7 +145,7 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
     kernelView: world.kernelView(),
     connection,
   });
-  writeFileSync(join(options.directory, 'plot.svg'), plot(scenario, progress, recorder, finishedAt < 0 ? seconds() : finishedAt));
+  await writeOutput(join(options.directory, 'plot.svg'), plot(scenario, progress, recorder, finishedAt < 0 ? seconds() : finishedAt));
   return summary;
 }
 

@@ -1,11 +1,10 @@
 /** One HTTP download over our sockets, following redirects, with a look at its subflows now and then. */
 import { createHash } from 'node:crypto';
-import { createWriteStream, renameSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { OutputFile } from '@subflow/link';
 import { HttpAgent, HttpsAgent, multipathOf } from '@subflow/net';
 import type { MultipathInfo, MultipathOptions } from '@subflow/net';
 import { UsageError } from '../errors.ts';
@@ -14,8 +13,7 @@ const REDIRECTS = 5;
 
 export interface DownloadOptions {
   url: URL;
-  /** Null: standard output. */
-  file: string | null;
+  output: OutputFile;
   insecure: boolean;
   headers: Record<string, string>;
   /** Milliseconds without a byte before giving up. */
@@ -40,8 +38,16 @@ export interface DownloadResult {
   info: MultipathInfo | null;
 }
 
-/** Throws {@link UsageError} for addresses it does not understand, and the network's errors. */
+/** Throws {@link UsageError} for addresses it does not understand, the network's errors and those of the output, which is discarded then. */
 export async function download(options: DownloadOptions): Promise<DownloadResult> {
+  try {
+    return await follow(options);
+  } finally {
+    options.output.discard();
+  }
+}
+
+async function follow(options: DownloadOptions): Promise<DownloadResult> {
   const started = performance.now();
   let url = options.url;
   for (let hop = 0; ; hop++) {
@@ -79,18 +85,11 @@ function ask(url: URL, options: DownloadOptions): Promise<IncomingMessage> {
 }
 
 async function take(response: IncomingMessage, options: DownloadOptions): Promise<Pick<DownloadResult, 'received' | 'sha256' | 'info'>> {
-  const { file } = options;
   const expected = response.headers['content-length'] === undefined ? -1 : Number(response.headers['content-length']);
   const hash = createHash('sha256');
   const multipath = multipathOf(response.socket);
   let received = 0;
   let info: MultipathInfo | null = multipath?.info() ?? null;
-  // A name of its own until it is whole: nobody mistakes half a file for the file.
-  const partial = file === null ? null : `${file}.part`;
-  const sink =
-    partial === null
-      ? new Writable({ write: (chunk, encoding, done) => void process.stdout.write(chunk as Buffer, encoding, done) })
-      : createWriteStream(partial);
   const timer = setInterval(() => {
     info = multipath?.info() ?? info;
     options.onProgress({ received, expected, info });
@@ -105,17 +104,13 @@ async function take(response: IncomingMessage, options: DownloadOptions): Promis
           if (received === expected) info = multipath?.info() ?? info;
           yield chunk;
         }
+        if (expected >= 0 && received !== expected) throw new UsageError('TRUNCATED', `${received} of ${expected} bytes arrived`);
       },
-      sink,
+      options.output.stream(),
     );
-  } catch (error) {
-    if (partial !== null) rmSync(partial, { force: true });
-    throw error;
   } finally {
     clearInterval(timer);
   }
-  if (expected >= 0 && received !== expected) throw new UsageError('TRUNCATED', `${received} of ${expected} bytes arrived`);
-  if (partial !== null) renameSync(partial, file!);
   options.onProgress({ received, expected, info });
   return { received, sha256: hash.digest('hex'), info };
 }

@@ -1,6 +1,6 @@
 /** The comparison as a picture: a field for each design and change, the darker the more connections are lost. */
-import { percent } from './compare.ts';
-import type { Table } from './compare.ts';
+import { percent } from './table.ts';
+import type { Table } from './table.ts';
 
 const CELL = { width: 128, height: 44 };
 const LEFT = 330;

@@ -1,12 +1,15 @@
 /** `subflow lb compare`: the designs through the same changes, simulated or with real kernels; tables and a picture. */
-import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { DESIGNS, simulate } from '@subflow/balancer';
 import type { Change, DesignId } from '@subflow/balancer';
 import { REAL_CHANGES, RealComparison } from '@subflow/balancer/node';
 import type { RealChange, RealOptions } from '@subflow/balancer/node';
+import { writeOutput } from '@subflow/link';
 import { numberOf, UsageError } from '../errors.ts';
+import { wordsBeside } from '../outputs.ts';
 import { comparisonSvg } from './compare-svg.ts';
+import { percent } from './table.ts';
+import type { Cell, Table } from './table.ts';
 
 const EXAMPLES = `
 Examples:
@@ -44,21 +47,6 @@ interface Flags {
   svg?: string;
 }
 
-/** One cell of the table. */
-export interface Cell {
-  joined: number;
-  subflowsAlive: number;
-  connectionsAlive: number;
-  /** Octets of state for a connection; 0: none, or not known. */
-  bytes: number;
-}
-
-export interface Table {
-  title: string;
-  rows: { id: string; name: string; cells: Map<string, Cell> }[];
-  changes: readonly string[];
-}
-
 export function compareCommand(): Command {
   return new Command('compare')
     .description('the designs on the same work: which joins find their server, what survives a change')
@@ -69,17 +57,18 @@ export function compareCommand(): Command {
     .option('--designs <ids>', `with commas between; default all: ${Object.keys(DESIGNS).join(', ')}; with --real: ${Object.keys(REAL).join(', ')}`)
     .option('--changes <ids>', `with commas between; default all: ${CHANGES.join(', ')}; with --real also balancer-restarted`)
     .option('--real', 'real kernel clients and servers in network namespaces (root)')
-    .option('--svg <file>', 'a picture of the table')
+    .option('--svg <file>', 'a picture of the table; - is standard output')
     .option('--json', 'a line of JSON for each run')
     .addHelpText('after', EXAMPLES)
     .action(compare);
 }
 
 async function compare(flags: Flags): Promise<void> {
+  const words = wordsBeside({ '--svg': flags.svg }, flags.json === true);
   const table = flags.real === true ? await real(flags) : simulated(flags);
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
-  if (flags.json !== true) process.stdout.write(`${lines(table).join('\n')}\n`);
-  if (flags.svg !== undefined) writeFileSync(flags.svg, comparisonSvg(table));
+  if (flags.json !== true) words.write(`${lines(table).join('\n')}\n`);
+  if (flags.svg !== undefined) await writeOutput(flags.svg, comparisonSvg(table));
 }
 
 function progress(text: string): void {
@@ -140,11 +129,6 @@ async function real(flags: Flags): Promise<Table> {
   }
   rows.sort((a, b) => designs.indexOf(a.id) - designs.indexOf(b.id));
   return { title: `${connections} connections of kernel clients, 2 kernel servers and a spare one; subflows / connections that live on`, rows, changes };
-}
-
-/** Never rounded up to what it is not. */
-export function percent(value: number): string {
-  return value >= 1 ? '100 %' : `${(Math.floor(value * 1000) / 10).toFixed(1)} %`;
 }
 
 function lines(table: Table): string[] {

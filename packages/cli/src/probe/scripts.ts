@@ -9,14 +9,14 @@ import { paintFor } from './session.ts';
 export async function runScripts(
   hub: Hub,
   files: readonly string[],
-  target: { host: string; address: IpAddress; port: number; json: boolean },
+  target: { host: string; address: IpAddress; port: number; json: boolean; words: NodeJS.WriteStream },
 ): Promise<number> {
   const scripts = files.map((file) => parseScript(readText(file), file));
   let failed = 0;
   for (const script of scripts) {
     const result = await runScript(hub, script, target);
     if (!result.passed) failed++;
-    process.stdout.write(target.json ? `${JSON.stringify(result)}\n` : `${scriptText(result, paintFor(process.stdout)).join('\n')}\n`);
+    target.words.write(target.json ? `${JSON.stringify(result)}\n` : `${scriptText(result, paintFor(target.words)).join('\n')}\n`);
   }
   return failed === 0 ? 0 : 1;
 }

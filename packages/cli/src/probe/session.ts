@@ -1,7 +1,7 @@
 /** A prober on this machine for the time of one command: port, hub, record of packets, clean end. */
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
-import { PcapngTap, RawPort, removeLeftovers, removeProbeTables } from '@subflow/link';
+import { OutputFile, PcapngTap, RawPort, removeLeftovers, removeProbeTables } from '@subflow/link';
 import { Hub } from '@subflow/probe';
 import type { Paint, ProbePort, RecordedPacket } from '@subflow/probe';
 import { OwnAddressPort } from '@subflow/probe/node';
@@ -43,13 +43,24 @@ export class ProbeSession {
   private readonly tap: PcapngTap | null;
   private started = -1;
 
-  /** `record`: keep packets for a report. */
-  constructor(flags: PortFlags, capture: string | undefined, record = true) {
+  /** `capture`: a file for every packet. `record`: keep packets for a report. */
+  static async open(flags: PortFlags, capture: string | undefined, record = true): Promise<ProbeSession> {
     removeLeftovers();
     if (flags.firewall === true) removeProbeTables();
-    this.port = openPort(flags);
-    this.hub = new Hub(this.port);
-    this.tap = capture === undefined ? null : new PcapngTap(capture, ['probe']);
+    const port = openPort(flags);
+    try {
+      const tap = capture === undefined ? null : new PcapngTap(await OutputFile.open(capture, { how: 'grow' }), ['probe']);
+      return new ProbeSession(port, tap, record);
+    } catch (error) {
+      port.close();
+      throw error;
+    }
+  }
+
+  private constructor(port: ProbePort, tap: PcapngTap | null, record: boolean) {
+    this.port = port;
+    this.hub = new Hub(port);
+    this.tap = tap;
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.once(signal, () => {
         this.close();

@@ -13,9 +13,9 @@ import { NetError } from '../errors.ts';
 import { Multipath } from '../multipath.ts';
 import type { AddressOptions, MultipathInfo, SubflowFacts } from '../multipath.ts';
 import type { AddressOut, TcpHandle } from '../node-internals.ts';
-import { checkKernelCongestion, checkKernelScheduler } from './backend.ts';
 import { hearKernel } from './events.ts';
 import { kernelState } from './handle.ts';
+import { checkKernelCongestion, checkKernelScheduler } from './settings.ts';
 
 /** Where the kernel's events are not to be had, subflows are looked at this often, milliseconds. */
 const LOOK_INTERVAL = 200;

@@ -8,6 +8,7 @@ import type { Alternative, Backend, MultipathSettings, ServerHandle } from '../b
 import type { Multipath } from '../multipath.ts';
 import { tcpConstants } from '../node-internals.ts';
 import type { AddressOut, SocketHandle } from '../node-internals.ts';
+import type { ConnectionUser, StackContext } from './context.ts';
 import { StackHandle } from './handle.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { StackMultipath } from './multipath.ts';
@@ -28,14 +29,14 @@ export interface StackRunner {
   stop(): void;
 }
 
-export class StackBackend implements Backend {
+export class StackBackend implements Backend, StackContext {
   readonly name = 'stack' as const;
   readonly host: Host;
   readonly chunks = new SendChunks();
   /** Sees every event of the host, after sockets have. */
   onEvent: ((event: StackEvent, now: number) => void) | null = null;
   private readonly runner: StackRunner;
-  private readonly sockets = new Map<number, StackHandle>();
+  private readonly sockets = new Map<number, ConnectionUser>();
   private readonly servers = new Map<number, StackServerHandle>();
   private readonly facts = new WeakMap<StackHandle, StackMultipath>();
   private kicked = false;
@@ -85,7 +86,6 @@ export class StackBackend implements Backend {
     return this.runner.now();
   }
 
-  /** Has the stack send what application calls have made ready, once this turn's calls are done. */
   kick(): void {
     if (this.kicked) return;
     this.kicked = true;
@@ -102,7 +102,6 @@ export class StackBackend implements Backend {
     for (const server of this.servers.values()) server.unref();
   }
 
-  /** Whether a connection of ours uses this port of an address (every address when it is unspecified). */
   portInUse(address: Uint8Array, port: number): boolean {
     const every = address.every((byte) => byte === 0);
     for (const connection of this.host.connections.values()) {
@@ -111,8 +110,8 @@ export class StackBackend implements Backend {
     return false;
   }
 
-  register(connection: number, handle: StackHandle): void {
-    this.sockets.set(connection, handle);
+  register(connection: number, user: ConnectionUser): void {
+    this.sockets.set(connection, user);
   }
 
   unregister(connection: number): void {

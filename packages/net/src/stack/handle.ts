@@ -11,7 +11,7 @@ import { parseIp } from '../addresses.ts';
 import type { MultipathSettings } from '../backend.ts';
 import { JSStream } from '../node-internals.ts';
 import type { AddressOut, JsStream, Request, SocketHandle } from '../node-internals.ts';
-import type { StackBackend } from './backend.ts';
+import type { ConnectionUser, StackContext } from './context.ts';
 import { CHUNK } from './send-chunks.ts';
 import { connectOptions } from './settings.ts';
 import { KeepAlive } from './keep-alive.ts';
@@ -54,8 +54,8 @@ interface Owner {
 // The constructor's type is that of the native class; the properties come from this one.
 const NativeStream = JSStream as unknown as new () => JsStream & { onread: unknown; readStart(): number; readStop(): number };
 
-export class StackHandle extends NativeStream implements SocketHandle {
-  readonly backend: StackBackend;
+export class StackHandle extends NativeStream implements SocketHandle, ConnectionUser {
+  readonly backend: StackContext;
   readonly settings: MultipathSettings;
   connection: Connection | null = null;
   /** The snapshot at the end. */
@@ -82,7 +82,7 @@ export class StackHandle extends NativeStream implements SocketHandle {
   private remoteEnd: { address: string; port: number } | null = null;
   private localEnd: { address: string; port: number } | null = null;
 
-  constructor(backend: StackBackend, settings: MultipathSettings, accepted: Connection | null) {
+  constructor(backend: StackContext, settings: MultipathSettings, accepted: Connection | null) {
     super();
     this.backend = backend;
     this.settings = settings;

@@ -4,8 +4,9 @@
  * away with the day, and then the hashes are too.
  */
 import { createHmac, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeOutputSync } from '@subflow/link';
 import { crc32 } from './crc32.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -162,7 +163,7 @@ export class Statistics {
     this.fd = openSync(this.journal, 'a', 0o600);
   }
 
-  /** The days before become one line each, without hashes; written beside and renamed, so that a crash leaves the old or the new. */
+  /** The days before become one line each, without hashes; replaced as a whole, so that a crash leaves the old or the new. */
   private turnTo(day: string): void {
     this.today = day;
     for (const old of [...this.days.keys()].toSorted().slice(0, -MOST_DAYS)) this.days.delete(old);
@@ -174,9 +175,7 @@ export class Statistics {
     const past = this.all()
       .filter((one) => one.day !== day)
       .map((one) => seal(JSON.stringify(one)));
-    const next = `${this.journal}.new`;
-    writeFileSync(next, `${past.join('')}${keep.map((line) => `${line}\n`).join('')}`, { mode: 0o600 });
-    renameSync(next, this.journal);
+    writeOutputSync(this.journal, `${past.join('')}${keep.map((line) => `${line}\n`).join('')}`, { mode: 0o600 });
     this.visitors = new Set([...this.visitors].filter((key) => key.startsWith(day)));
   }
 
@@ -187,7 +186,7 @@ export class Statistics {
       if (of === day && hex !== undefined && /^[0-9a-f]{64}$/.test(hex)) return Buffer.from(hex, 'hex');
     }
     const salt = randomBytes(32);
-    writeFileSync(this.saltFile, `${day} ${salt.toString('hex')}\n`, { mode: 0o600 });
+    writeOutputSync(this.saltFile, `${day} ${salt.toString('hex')}\n`, { mode: 0o600 });
     return salt;
   }
 }

@@ -1,8 +1,7 @@
 /** `subflow trace export`: tables and xplot files for other tools. */
-import { createWriteStream, mkdirSync } from 'node:fs';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { withOutput, writeOutput } from '@subflow/link';
 import { csvLine, GRAPHS, plotOf, tableOf, TABLES, xplotLines } from '@subflow/trace';
 import type { Drawn } from '@subflow/trace';
 import { parquetOf } from '@subflow/trace/node';
@@ -10,7 +9,7 @@ import { UsageError } from '../../errors.ts';
 import { draw } from '../../trace/drawing.ts';
 import { noConnection, parseConnection } from '../../trace/errors.ts';
 import { reportDamages } from '../../trace/reading.ts';
-import { write } from './graph.ts';
+import { makeFolder } from '../../outputs.ts';
 
 const FORMATS = ['csv', 'parquet', 'xplot'] as const;
 const EXAMPLES = `
@@ -45,11 +44,7 @@ export function exportCommand(): Command {
       if (!(top >= 1)) throw new UsageError('BAD_ARGUMENT', `--top "${flags.top}"; expected a number of connections`);
       const { drawn, damages, totals } = await draw(files, parseConnection(flags.connection), top);
       if (drawn.length === 0) throw noConnection(0, totals.mptcpConnections);
-      try {
-        mkdirSync(flags.directory, { recursive: true });
-      } catch (error) {
-        throw new UsageError('FILE_NOT_WRITTEN', `${flags.directory}: ${(error as Error).message}`);
-      }
+      makeFolder(flags.directory);
       const written = flags.format === 'xplot' ? await xplot(drawn, flags.directory) : await tables(drawn, flags.directory, flags.format as 'csv' | 'parquet');
       process.stdout.write(`${written.join('\n')}\n`);
       reportDamages(damages);
@@ -61,7 +56,7 @@ async function tables(drawn: readonly Drawn[], directory: string, format: 'csv' 
   for (const name of TABLES) {
     const table = tableOf(name, drawn);
     const file = join(directory, `${name}.${format}`);
-    if (format === 'parquet') write(file, parquetOf(table));
+    if (format === 'parquet') await writeOutput(file, parquetOf(table));
     else
       await writeLines(
         file,
@@ -95,18 +90,15 @@ async function xplot(drawn: readonly Drawn[], directory: string): Promise<string
 }
 
 async function writeLines(file: string, lines: Iterable<string>): Promise<void> {
-  const stream = createWriteStream(file);
-  const failed = once(stream, 'error').then(([error]: unknown[]) => {
-    throw new UsageError('FILE_NOT_WRITTEN', `${file}: ${(error as Error).message}`);
+  await withOutput(file, {}, async (output) => {
+    let piece = '';
+    for (const line of lines) {
+      piece += `${line}\n`;
+      if (piece.length < 1 << 16) continue;
+      output.write(piece);
+      await output.drained();
+      piece = '';
+    }
+    output.write(piece);
   });
-  failed.catch(() => undefined);
-  let piece = '';
-  for (const line of lines) {
-    piece += `${line}\n`;
-    if (piece.length < 1 << 16) continue;
-    if (!stream.write(piece)) await Promise.race([once(stream, 'drain'), failed]);
-    piece = '';
-  }
-  stream.end(piece);
-  await Promise.race([once(stream, 'close'), failed]);
 }

@@ -1,6 +1,6 @@
 /** `subflow trace graph`: one picture of one connection, in the terminal or in a file. */
-import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { outputTarget, writeOutput } from '@subflow/link';
 import { GRAPHS, PLAIN, plotOf, signallingLines, signallingSvg, svgOf, terminalPlot, zoomed } from '@subflow/trace';
 import type { Graph } from '@subflow/trace';
 import { UsageError } from '../../errors.ts';
@@ -42,7 +42,7 @@ export function graphCommand(): Command {
     .argument('<kind>', KINDS.join(', '))
     .argument('<file...>', 'captures; - is standard input')
     .option('--connection <n>', 'which connection; default: the largest')
-    .option('-o, --output <file>', 'write .svg or .png instead of drawing in the terminal')
+    .option('-o, --output <file>', 'write .svg or .png instead of drawing in the terminal; - is standard output (SVG)')
     .option('--up', "the client's data", false)
     .option('--down', "the server's data", false)
     .option('--from <seconds>', 'begin here, seconds from the start of the connection')
@@ -52,7 +52,8 @@ export function graphCommand(): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (kind: string, files: string[], flags: Flags) => {
       if (!(KINDS as readonly string[]).includes(kind)) throw new UsageError('BAD_ARGUMENT', `"${kind}" is not a graph; expected one of ${KINDS.join(', ')}`);
-      if (flags.output !== undefined && !/\.(svg|png)$/.test(flags.output))
+      // What is not a file by name gets SVG.
+      if (flags.output !== undefined && !/\.(svg|png)$/.test(flags.output) && ['file', 'absent'].includes(outputTarget(flags.output).kind))
         throw new UsageError('BAD_ARGUMENT', `--output "${flags.output}"; expected a name that ends in .svg or .png`);
       const width = size(flags.width, '--width');
       const height = size(flags.height, '--height');
@@ -62,7 +63,7 @@ export function graphCommand(): Command {
       if (kind === 'signalling') {
         const svg = signallingSvg(one.report);
         if (flags.output === undefined) process.stdout.write(`${signallingLines(one.report).join('\n')}\n`);
-        else write(flags.output, flags.output.endsWith('.png') ? pngOf(svg) : svg);
+        else await writeOutput(flags.output, flags.output.endsWith('.png') ? pngOf(svg) : svg);
       } else {
         let plot = plotOf(kind as Graph, one, flags.up ? 0 : flags.down ? 1 : null);
         const from = seconds(flags.from, '--from') ?? plot.xMin;
@@ -79,7 +80,7 @@ export function graphCommand(): Command {
           process.stdout.write(`${lines.join('\n')}\n`);
         } else {
           const svg = svgOf(plot, { ...(width === null ? {} : { width }), ...(height === null ? {} : { height }) });
-          write(flags.output, flags.output.endsWith('.png') ? pngOf(svg) : svg);
+          await writeOutput(flags.output, flags.output.endsWith('.png') ? pngOf(svg) : svg);
         }
       }
       reportDamages(damages);
@@ -98,12 +99,4 @@ function seconds(text: string | undefined, option: string): number | null {
   const value = Number(text);
   if (Number.isNaN(value)) throw new UsageError('BAD_ARGUMENT', `${option} "${text}"; expected seconds from the start of the connection`);
   return value;
-}
-
-export function write(file: string, data: string | Uint8Array): void {
-  try {
-    writeFileSync(file, data);
-  } catch (error) {
-    throw new UsageError('FILE_NOT_WRITTEN', `${file}: ${(error as Error).message}`);
-  }
 }

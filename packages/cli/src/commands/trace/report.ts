@@ -1,11 +1,12 @@
 /** `subflow trace report`: one page with everything, to look at and to hand on. */
 import { Command } from 'commander';
+import { writeOutput } from '@subflow/link';
 import { htmlReport } from '@subflow/trace/node';
 import { UsageError } from '../../errors.ts';
 import { draw } from '../../trace/drawing.ts';
 import { noConnection, parseConnection } from '../../trace/errors.ts';
 import { reportDamages } from '../../trace/reading.ts';
-import { write } from './graph.ts';
+import { wordsBeside } from '../../outputs.ts';
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +27,7 @@ export function reportCommand(): Command {
   return new Command('report')
     .description('write one self-contained HTML page')
     .argument('<file...>', 'captures; - is standard input')
-    .option('-o, --output <file>', 'where to', 'report.html')
+    .option('-o, --output <file>', 'where to; - is standard output', 'report.html')
     .option('--connection <n>', 'only this connection')
     .option('--top <n>', 'how many connections, the largest first', '5')
     .option('--title <text>', 'title of the page')
@@ -34,6 +35,7 @@ export function reportCommand(): Command {
     .action(async (files: string[], flags: Flags) => {
       const top = Number(flags.top);
       if (!(top >= 1 && top <= 100)) throw new UsageError('BAD_ARGUMENT', `--top "${flags.top}"; expected 1 to 100`);
+      const words = wordsBeside({ '--output': flags.output });
       const capture = await draw(files, parseConnection(flags.connection), top);
       if (capture.drawn.length === 0) throw noConnection(0, 0);
       const page = htmlReport({
@@ -44,8 +46,8 @@ export function reportCommand(): Command {
         drawn: capture.drawn,
         left: capture.totals.mptcpConnections - capture.drawn.length,
       });
-      write(flags.output, page);
-      process.stdout.write(
+      await writeOutput(flags.output, page);
+      words.write(
         `${flags.output}: ${(page.length / 1e6).toFixed(1)} MB, ${capture.drawn.length} of ${capture.totals.mptcpConnections} Multipath TCP connections\n`,
       );
       reportDamages(capture.damages);

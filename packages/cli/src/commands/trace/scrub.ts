@@ -1,10 +1,10 @@
 /** `subflow trace scrub`: a capture to hand on. */
 import { createHmac, randomBytes } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command } from 'commander';
+import { withOutput } from '@subflow/link';
 import { pcapngInterface, pcapngPacket, pcapngSection } from '@subflow/wire';
 import { Scrubber } from '@subflow/trace';
-import { UsageError } from '../../errors.ts';
+import { wordsBeside } from '../../outputs.ts';
 import { analyse, reportDamages } from '../../trace/reading.ts';
 
 const EXAMPLES = `
@@ -20,26 +20,23 @@ export function scrubCommand(): Command {
   return new Command('scrub')
     .description('anonymise: addresses, payload and keys, checksums mended')
     .argument('<file...>', 'captures; - is standard input')
-    .requiredOption('-o, --output <file>', 'where to (pcapng)')
+    .requiredOption('-o, --output <file>', 'where to (pcapng); - is standard output')
     .addHelpText('after', EXAMPLES)
     .action(async (files: string[], flags: { output: string }) => {
       const secret = randomBytes(32);
       const scrubber = new Scrubber((input) => createHmac('sha256', secret).update(input).digest());
-      let fd: number;
-      try {
-        fd = openSync(flags.output, 'w');
-      } catch (error) {
-        throw new UsageError('FILE_NOT_WRITTEN', `${flags.output}: ${(error as Error).message}`);
-      }
-      writeSync(fd, pcapngSection('subflow trace scrub'));
-      writeSync(fd, pcapngInterface(scrubber.linkType, 'scrubbed'));
-      const { damages } = await analyse(files, { detail: 'summary' }, (reader, analyzer) => {
-        const scrubbed = scrubber.frame(analyzer);
-        if (scrubbed !== null) writeSync(fd, pcapngPacket({ interface: 0, seconds: reader.seconds, nanoseconds: reader.nanoseconds, ...scrubbed }));
-        return true;
+      const words = wordsBeside({ '--output': flags.output });
+      const damages = await withOutput(flags.output, {}, async (output) => {
+        output.write(pcapngSection('subflow trace scrub'));
+        output.write(pcapngInterface(scrubber.linkType, 'scrubbed'));
+        const { damages } = await analyse(files, { detail: 'summary' }, (reader, analyzer) => {
+          const scrubbed = scrubber.frame(analyzer);
+          if (scrubbed !== null) output.write(pcapngPacket({ interface: 0, seconds: reader.seconds, nanoseconds: reader.nanoseconds, ...scrubbed }));
+          return true;
+        });
+        return damages;
       });
-      closeSync(fd);
-      process.stdout.write(`${flags.output}: ${scrubber.written} packets, ${scrubber.dropped} left out (not TCP, tunnels, fragments)\n`);
+      words.write(`${flags.output}: ${scrubber.written} packets, ${scrubber.dropped} left out (not TCP, tunnels, fragments)\n`);
       reportDamages(damages);
     });
 }
