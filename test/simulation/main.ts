@@ -27,7 +27,7 @@ let failed = 0;
 let bytes = 0;
 let virtual = 0;
 for (let seed = first; seed < first + count; seed++) {
-  const result = runSeed(seed, values.verbose);
+  const result = runSeed(seed, { events: values.verbose });
   bytes += result.bytes;
   virtual += result.virtualSeconds;
   if (values.verbose) for (const event of result.events) console.log(JSON.stringify(event));
