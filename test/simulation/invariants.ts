@@ -3,11 +3,12 @@ import { SECOND } from './settings.ts';
 import type { Timeline } from './timeline.ts';
 import type { World } from './world.ts';
 
-/** The invariants that do not hold, in words. `finished`: nothing is left to happen. */
-export function violations(world: World, timeline: Timeline, finished: boolean, limit: number): string[] {
+/** The invariants that do not hold, in words. */
+export function violations(world: World, timeline: Timeline, limit: number): string[] {
   const { client, server } = world;
   const problems: string[] = [];
-  if (!finished) problems.push(`not finished after ${limit / SECOND} s: client ${client.describe()}, server ${server.describe()}`);
+  if (world.agenda.next !== Number.POSITIVE_INFINITY)
+    problems.push(`not finished after ${limit / SECOND} s: client ${client.describe()}, server ${server.describe()}`);
   problems.push(...ends(world, timeline), ...bytes(world, timeline));
   return problems;
 }

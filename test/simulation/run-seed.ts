@@ -1,6 +1,8 @@
 /** One random scenario: two hosts of ours, 1 to 4 paths that do all that paths do, and the invariants that must hold. */
 import type { StackEvent } from '@subflow/stack';
 import { violations } from './invariants.ts';
+import { OffPath } from './off-path.ts';
+import { PacketBudget } from './packet-budget.ts';
 import { SECOND } from './settings.ts';
 import { drawTimeline } from './timeline.ts';
 import { makeWorld } from './world.ts';
@@ -24,17 +26,26 @@ export interface SeedResult {
 export interface SeedOptions {
   /** Keep the events of both hosts. */
   events?: boolean;
+  /** False: nobody sends from off the path. */
+  offPath?: boolean;
 }
 
 export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
-  const world = makeWorld(seed, () => {});
+  const budget = new PacketBudget();
+  const world = makeWorld(seed, (side, direction, packet, now) => {
+    budget.watch(side, direction, packet, now);
+    if (direction === 'out') offPath.watch(side, packet);
+  });
+  const offPath = new OffPath(world, budget);
   const { agenda, client, server } = world;
   const timeline = drawTimeline(world);
   const events: StackEvent[] = [];
   for (const side of [client, server]) side.follow(options.events === true ? events : null);
-  const problems = run(world, timeline.start + LIMIT);
-  const finished = agenda.next === Number.POSITIVE_INFINITY || problems.length > 0;
-  problems.push(...violations(world, timeline, finished, LIMIT));
+  if (options.offPath !== false) offPath.start(timeline.start);
+  const problems = run(world, timeline.start + LIMIT, budget);
+  // A run that was stopped says nothing about its end.
+  if (problems.length === 0) problems.push(...violations(world, timeline, LIMIT));
+  problems.push(...offPath.problems);
   return {
     seed,
     problems,
@@ -45,10 +56,13 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
   };
 }
 
-/** Runs until nothing is left to do or the limit; returns what went wrong on the way. */
-function run({ agenda }: World, limit: number): string[] {
+/** Runs until nothing is left to do or the limit; returns why it was stopped, or nothing. */
+function run({ agenda }: World, limit: number, budget: PacketBudget): string[] {
   try {
-    for (let steps = 0; agenda.step(limit); steps++) if (steps > MAX_EVENTS) return [`more than ${MAX_EVENTS} events: a loop`];
+    for (let steps = 0; agenda.step(limit); steps++) {
+      if (budget.problem !== null) return [budget.problem];
+      if (steps > MAX_EVENTS) return [`more than ${MAX_EVENTS} events: a loop`];
+    }
   } catch (error) {
     return [`threw ${(error as Error).stack ?? String(error)}`];
   }
