@@ -7,6 +7,7 @@ import type { MptcpOption, TcpHeader, TcpOption } from '@subflow/wire';
 import type { Random } from '@subflow/emulator';
 import { STATE, STATE_NAMES } from '@subflow/stack';
 import type { Subflow, Tcb } from '@subflow/stack';
+import { flagsOf } from './packet-budget.ts';
 import type { PacketBudget } from './packet-budget.ts';
 import { differences, protocolState } from './protocol-state.ts';
 import { SECOND } from './settings.ts';
@@ -57,8 +58,7 @@ export class OffPath {
   /** Sees what the hosts send: an answer to a reset must not be one. */
   watch(side: Side, packet: Uint8Array): void {
     if (this.handling < 0 || (this.handling & FLAG.rst) === 0) return;
-    const tcp = packet[0]! >>> 4 === 6 ? 40 : (packet[0]! & 15) * 4;
-    if ((packet[tcp + 13]! & FLAG.rst) !== 0) this.report(`${side.name} answered a reset with a reset`);
+    if ((flagsOf(packet) & FLAG.rst) !== 0) this.report(`${side.name} answered a reset with a reset`);
   }
 
   private inject(now: number): void {

@@ -6,8 +6,8 @@ import type { Tcb } from '@subflow/stack';
 import { isLucky } from './off-path.ts';
 import type { Forged } from './off-path.ts';
 import { carriesData, PacketBudget } from './packet-budget.ts';
+import type { Watched } from './packet-budget.ts';
 import { differences, protocolState } from './protocol-state.ts';
-import type { Side } from './side.ts';
 
 const A = Uint8Array.of(192, 0, 2, 1);
 const B = Uint8Array.of(192, 0, 2, 2);
@@ -76,7 +76,7 @@ describe('a lucky guess', () => {
 });
 
 describe('the packet budget', () => {
-  const side = () => ({ name: 'host', received: 0, connection: null }) as unknown as Side;
+  const side = (): Watched => ({ name: 'host', received: 0, connection: null });
 
   it('knows which packets carry payload, SYN or FIN', () => {
     for (const v6 of [false, true]) {
@@ -92,7 +92,22 @@ describe('the packet budget', () => {
       budget.watch(one, 'in', packet(FLAG.ack), 1000 * i);
       budget.watch(one, 'out', packet(FLAG.ack), 1000 * i);
     }
-    expect(budget.problem).toContain('host sent more than 60 packets');
+    expect(budget.problem).toContain('host sent more than 30 packets');
+  });
+
+  it('lets a reset answer every ACK, but no reset', () => {
+    for (const [flags, problem] of [
+      [FLAG.ack, null],
+      [FLAG.rst, 'host sent more than 30 resets from 0 s to 0.03 s'],
+    ] as const) {
+      const budget = new PacketBudget();
+      const one = side();
+      for (let i = 0; i < 200; i++) {
+        budget.watch(one, 'in', packet(flags), 1000 * i);
+        budget.watch(one, 'out', packet(FLAG.rst), 1000 * i);
+      }
+      expect(budget.problem).toBe(problem);
+    }
   });
 
   it('is not overdrawn by an ACK and a window update for every data packet, or by those of a slow reader', () => {
