@@ -207,10 +207,9 @@ export class Host extends HostCore {
     const verdict = judgeTimeWait(entry, segment);
     switch (verdict.kind) {
       case 'reuse':
-      case 'close':
         this.timeWaits.remove(entry);
         this.demux.remove(entry);
-        return verdict.kind === 'close';
+        return false;
       case 'fin-again':
         this.startTimeWait(entry, now);
         this.answerFrom(entry, now);

@@ -51,8 +51,6 @@ export class TimeWait implements Demultiplexed {
 export type TimeWaitVerdict =
   /** A new SYN whose sequence number is beyond the old ones: the tuple is free again (RFC 9293 §3.10.7.4, MAY-2; RFC 6191). */
   | { readonly kind: 'reuse' }
-  /** The exact RST (RFC 5961 §3.2). */
-  | { readonly kind: 'close' }
   /** The peer's FIN again: our last ACK was lost, and the time starts anew. */
   | { readonly kind: 'fin-again' }
   | { readonly kind: 'answer' }
@@ -62,7 +60,8 @@ export type TimeWaitVerdict =
 export function judgeTimeWait(entry: TimeWait, segment: Segment): TimeWaitVerdict {
   const { flags } = segment;
   const ahead = (segment.seq - entry.rcvNxt) | 0;
-  if ((flags & FLAG.rst) !== 0) return ahead === 0 && (flags & FLAG.syn) === 0 ? { kind: 'close' } : { kind: 'drop', reason: 'tcp-reset-out-of-window' };
+  // RFC 9293 would delete the block; then an old segment could reach its successor (RFC 1337 §3).
+  if ((flags & FLAG.rst) !== 0) return { kind: 'drop', reason: 'tcp-reset-in-time-wait' };
   if ((flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && ahead > 0) return { kind: 'reuse' };
   const end = ahead + segment.payloadLength + ((flags & FLAG.fin) !== 0 ? 1 : 0);
   // Its own FIN, and nobody else's: it ends where the stream ended.

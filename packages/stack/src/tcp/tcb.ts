@@ -2,6 +2,7 @@
 import type { Segment } from '@subflow/wire';
 import type { Demultiplexed, Ends } from '../ends.ts';
 import type { Interface } from '../interface.ts';
+import type { AnswerBudgets } from './answers.ts';
 import type { TcpConfig } from './config.ts';
 import type { CongestionControl } from './congestion/types.ts';
 import { DeliveryRate } from './delivery-rate.ts';
@@ -185,9 +186,8 @@ export class Tcb implements Demultiplexed {
   probePending = false;
   /** The next segment may be smaller than silly-window avoidance allows (RFC 9293 §3.8.6.2.1, 4), or an octet beyond a shrunken window. */
   override = false;
-  /** Budget of answers to unacceptable segments (`answers.ts`), and since when it grows; -1: not drawn yet. */
-  answers = 0;
-  answersAt = -1;
+  /** Budgets of answers to unacceptable segments; null until one came. */
+  answerBudgets: AnswerBudgets | null = null;
   /** Nobody will read any more: FIN-WAIT-2 may time out. */
   orphaned = false;
   blackHoleTimeouts = 0;
