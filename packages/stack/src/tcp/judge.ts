@@ -13,6 +13,7 @@ import type { Answered, AnswerReason, SynSentVerdict, Verdict } from './verdict.
 
 const NO_ACK: Verdict = { kind: 'drop', reason: 'tcp-ack-missing' };
 const NO_TIMESTAMP: Verdict = { kind: 'drop', reason: 'tcp-timestamp-missing' };
+const OVERTAKEN: Verdict = { kind: 'drop', reason: 'tcp-paws' };
 const RESET_OUTSIDE: Verdict = { kind: 'drop', reason: 'tcp-reset-out-of-window' };
 const RESET_CHALLENGE: Verdict = answer('tcp-reset-challenge', 'challenge');
 const SYN_CHALLENGE: Verdict = answer('tcp-syn-challenge', 'challenge');
@@ -63,6 +64,8 @@ function judgeTimestamp(tcb: Tcb, segment: Segment, dataPosition: number, now: n
     return tcb.state === STATE.synReceived ? null : NO_TIMESTAMP;
   }
   if (!pawsRejects(tcb, segment, now)) return null;
+  // An ACK that was overtaken on the way: it says nothing new, and its sender needs no answer (as Linux, tcp_disordered_ack).
+  if (segment.payloadLength === 0 && (segment.flags & FLAG.fin) === 0 && dataPosition === tcb.rcvNxt) return OVERTAKEN;
   const right = dataPosition + segment.payloadLength;
   // Only what has arrived before may be reported as a duplicate: a block ahead of RCV.NXT would count as received.
   const known = segment.payloadLength > 0 && right <= tcb.rcvNxt;
