@@ -250,9 +250,15 @@ export class HostCore implements TcpContext, MptcpContext {
   openSubflow(connection: Connection, origin: SubflowOrigin, ends: OpenEnds, now: number): SubflowState | null {
     const { local, localPort, remote, remotePort, device } = ends;
     const route = this.routeTo(remote, local, device);
-    if (route === null) return null;
+    if (route === null) {
+      if (origin.joining) this.mib(this.hasAddress(local) ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
+      return null;
+    }
     const tuple = { local, localPort: localPort === 0 ? this.freePort(local, remote, remotePort) : localPort, remote, remotePort };
-    if (this.demux.findEnds(tuple) !== null) return null;
+    if (this.demux.findEnds(tuple) !== null) {
+      if (origin.joining) this.mib('MPJoinSynTxBindErr');
+      return null;
+    }
     return this.makeSubflow(connection, origin, { interface: route.interface, ends: tuple }, now);
   }
 

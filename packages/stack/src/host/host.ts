@@ -181,6 +181,7 @@ export class Host extends HostCore {
    * Takes one IP packet of `length` bytes at `offset` of `bytes` (seen through `view`). The bytes may be reused after
    * the call. `checksumValid`: the driver vouches for the transport checksum.
    */
+  // oxlint-disable-next-line max-params -- a call for every packet: an object for its arguments costs as much as the work
   handlePacket(through: Interface, view: DataView, bytes: Uint8Array, offset: number, length: number, checksumValid: boolean, now: number): void {
     this.lastNow = now;
     through.bytesReceived += length;

@@ -36,8 +36,6 @@ export interface MptcpContext extends ManagedHost {
   readonly limits: Limits;
   readonly chunks: ChunkPool;
   readonly peers: PeerKnowledge;
-  /** Counters by reason. */
-  readonly counters: ReadonlyMap<string, number>;
   /** Emit events for every piece of data. */
   readonly traceData: boolean;
   emit(event: StackEvent): void;
@@ -52,7 +50,6 @@ export interface MptcpContext extends ManagedHost {
   forgetToken(connection: ConnectionState): void;
   /** Makes a subflow with its control block and files it; null without a route from `ends.local`, or when the tuple is in use. */
   openSubflow(connection: ConnectionState, origin: SubflowOrigin, ends: OpenEnds, now: number): SubflowState | null;
-  hasAddress(address: Uint8Array): boolean;
   /** The first subflow of a passive connection is established. */
   accepted(connection: ConnectionState, now: number): void;
   /** The connection is over for the application. */

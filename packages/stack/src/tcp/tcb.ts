@@ -1,4 +1,5 @@
 /** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
+import { sum } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Demultiplexed, Ends } from '../ends.ts';
 import type { Interface } from '../interface.ts';
@@ -48,6 +49,10 @@ export class Tcb implements Demultiplexed {
   readonly remote: Uint8Array;
   readonly localPort: number;
   readonly remotePort: number;
+  /** For IPv4 the addresses as words; for both families the sum of their 16-bit words, of which headers are made. */
+  readonly localWord: number;
+  readonly remoteWord: number;
+  readonly addressSum: number;
   /** Demultiplexing hash and chain. */
   hash = 0;
   chain: Demultiplexed | null = null;
@@ -234,6 +239,9 @@ export class Tcb implements Demultiplexed {
     this.localPort = ends.localPort;
     this.remote = ends.remote;
     this.remotePort = ends.remotePort;
+    this.localWord = wordOf(ends.local);
+    this.remoteWord = wordOf(ends.remote);
+    this.addressSum = sum(ends.local, 0, ends.local.length, sum(ends.remote, 0, ends.remote.length));
     this.iss = origin.iss;
     this.pathMtu = origin.interface.mtu;
     this.rto = context.tcp.initialRto;
@@ -242,4 +250,9 @@ export class Tcb implements Demultiplexed {
     this.deliveryRate = congestion.onSample === undefined ? null : new DeliveryRate();
     this.cwnd = 10 * this.mss;
   }
+}
+
+/** The first four octets as one word, signed int32. */
+function wordOf(address: Uint8Array): number {
+  return (address[0]! << 24) | (address[1]! << 16) | (address[2]! << 8) | address[3]!;
 }
