@@ -1,9 +1,13 @@
 /** The application's two queues: what it wrote and is not yet acknowledged, and what arrived and is not yet read. */
 
+/** What every buffer has that nothing was written to. Never changed. */
+const NO_SLICES: Uint8Array[] = [];
+const NO_STARTS: number[] = [];
+
 /** Written bytes by position; slices are kept by reference until acknowledged. Positions start at 1. */
 export class SendBuffer {
-  private slices: Uint8Array[] = [];
-  private starts: number[] = [];
+  private slices: Uint8Array[] = NO_SLICES;
+  private starts: number[] = NO_STARTS;
   private head = 0;
   /** Index near the last lookup: scheduling walks forward. */
   private cursor = 0;
@@ -17,6 +21,10 @@ export class SendBuffer {
 
   append(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
+    if (this.slices === NO_SLICES) {
+      this.slices = [];
+      this.starts = [];
+    }
     this.slices.push(bytes);
     this.starts.push(this.end);
     this.end += bytes.length;

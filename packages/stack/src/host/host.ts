@@ -157,7 +157,7 @@ export class Host extends HostCore {
       throw new StackError('NO_ROUTE', `no interface that is up has ${formatAddress(local)} and reaches ${formatAddress(options.remote)}`);
     }
     const { tcb } = subflow;
-    connection.subflows.push(subflow);
+    connection.addSubflow(subflow);
     if (options.fastOpen === true) {
       const known = this.peers.cookie(options.remote, options.port);
       tcb.fastOpen = { cookie: known?.cookie ?? new Uint8Array(0), sent: 0 };
@@ -212,7 +212,7 @@ export class Host extends HostCore {
         this.demux.remove(entry);
         return false;
       case 'fin-again':
-        this.startTimeWait(entry, now);
+        this.timeWaits.restart(entry, now);
         this.answerFrom(entry, now);
         return true;
       case 'answer':

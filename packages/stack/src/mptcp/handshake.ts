@@ -311,7 +311,7 @@ export function openJoin(connection: ConnectionState, request: JoinRequest, now:
   const subflow = host.openSubflow(connection, origin, { local, localPort: 0, remote, remotePort, device }, now);
   if (subflow === null) return null;
   subflow.localNonce = host.random32();
-  connection.subflows.push(subflow);
+  connection.addSubflow(subflow);
   announceCreated(subflow, now);
   openActive(subflow.tcb, now);
   return subflow;

@@ -192,7 +192,7 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   /** Questions to the scheduler; made with the first data. */
   round: SchedulingRound | null = null;
   /** Congestion states for coupled control. */
-  readonly views: CongestionView[] = [];
+  views: readonly CongestionView[] = [];
 
   // Send side, data positions.
   readonly sendBuffer = new SendBuffer();
@@ -287,6 +287,12 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   abstract setBackup(subflow: ManagedSubflow, backup: boolean, now: number): void;
   abstract localIdOf(address: Uint8Array): number;
   abstract reinject(subflow: ScheduledSubflow, now: number): void;
+
+  /** Enters a subflow. */
+  addSubflow(subflow: SubflowState): void {
+    // An array of its own length: one that has grown by `push` keeps room for seventeen.
+    this.subflows = this.subflows.length === 0 ? [subflow] : this.subflows.concat(subflow);
+  }
 
   /** Port of our end at the start: joins may always come to it. */
   get initialLocalPort(): number {

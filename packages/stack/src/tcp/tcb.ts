@@ -3,7 +3,7 @@ import { sum } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Demultiplexed, Ends } from '../ends.ts';
 import type { Interface } from '../interface.ts';
-import type { AnswerBudgets } from './answers.ts';
+import type { AnswerBudgets } from './answer-budget.ts';
 import type { TcpConfig } from './config.ts';
 import type { CongestionControl } from './congestion/types.ts';
 import { DeliveryRate } from './delivery-rate.ts';
