@@ -112,9 +112,10 @@ export class OutOfOrder {
     return out;
   }
 
+  /** Whether anything of [position, end) is held. */
   private heldFrom(position: number, end: number): boolean {
     const next = this.intervals.after(position);
-    return next !== null && next.position < end;
+    return next !== null && Math.max(next.position, position) < end;
   }
 
   private copyIn(bytes: Uint8Array, offset: number, length: number, position: number): void {
