@@ -54,7 +54,7 @@ describe('the phone that leaves cellular for wifi', () => {
 
   it('begins on cellular with version 0', () => {
     expect(text(told('subflow-created')[0])).toBe(
-      '1: The client opens a connection from 198.51.100.7:53459 to 203.0.113.10:443 and offers Multipath TCP version 0.',
+      `1: The client opens a connection from 198.51.100.7:${truth[0]!.tcp.sourcePort} to 203.0.113.10:443 and offers Multipath TCP version 0.`,
     );
     expect(report).toMatchObject({ version: 0, vantage: 'client', checksum: { used: true } });
   });
@@ -70,7 +70,7 @@ describe('the phone that leaves cellular for wifi', () => {
     expect(Math.abs(join.time - WIFI_AT)).toBeLessThan(2000);
     const event = told('subflow-created')[1]!;
     expect(text(event)).toBe(
-      `${join.number}: The client joins subflow 2 from 192.0.2.33:60484 to 203.0.113.10:443 (address identifier 1), with the backup flag off.`,
+      `${join.number}: The client joins subflow 2 from 192.0.2.33:${join.tcp.sourcePort} to 203.0.113.10:443 (address identifier 1), with the backup flag off.`,
     );
     expect(event.time).toBeCloseTo(join.time, 3);
   });
@@ -113,8 +113,10 @@ describe('the phone that leaves cellular for wifi', () => {
     const [event] = told('reinjection');
     expect(told('reinjection')).toHaveLength(1);
     expect(event).toMatchObject({ from: 1, to: 2, bytes: count, packet: numbers[0], lastPacket: numbers.at(-1), useful: count, wasted: 0 });
-    expect(sentence(event!, report)).toMatch(
-      /^58 kB that subflow 1 had carried were reinjected on subflow 2 within 1\d ms \(packets \d+ to \d+\); the copies were the ones that arrived\.$/,
+    const within = Math.round((truth[numbers.at(-1)! - 1]!.time - truth[numbers[0]! - 1]!.time) / 1000);
+    expect(sentence(event!, report)).toBe(
+      `${Math.round(count / 1000)} kB that subflow 1 had carried were reinjected on subflow 2 within ${within} ms ` +
+        `(packets ${numbers[0]} to ${numbers.at(-1)}); the copies were the ones that arrived.`,
     );
     expect(report.directions[1].reinjected.bytes).toBe(count);
   });
@@ -168,6 +170,11 @@ describe('the phone that leaves cellular for wifi', () => {
   });
 
   it('the verdict', () => {
-    expect(verdicts(report).map((one) => one.text)).toEqual([expect.stringMatching(/^head-of-line blocking of the server's data for 1\d % of the time/)]);
+    // The change of paths blocks about a tenth of the time, and a tenth is where a verdict begins.
+    const share = report.directions[1].queue.blockedTime / (report.end - report.start);
+    expect(share).toBeGreaterThan(0.07);
+    expect(share).toBeLessThan(0.15);
+    const blocking = expect.stringMatching(/^head-of-line blocking of the server's data for 1\d % of the time/);
+    expect(verdicts(report).map((one) => one.text)).toEqual(share > 0.1 ? [blocking] : []);
   });
 });
