@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { attacks } from './attacks.ts';
 import { balancer } from './balancer.ts';
 import { codec } from './codec.ts';
 import { handover } from './handover.ts';
@@ -28,6 +29,7 @@ const benchmarks: Record<string, Benchmark> = {
   probe,
   balancer,
   planes,
+  attacks,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
