@@ -8,6 +8,7 @@ import { codec } from './codec.ts';
 import { handover } from './handover.ts';
 import { memory, shortConnections, throughput } from './in-process.ts';
 import { net } from './net.ts';
+import { packets } from './packets.ts';
 import { probe } from './probe.ts';
 import { planes } from './planes.ts';
 import { print } from './rows.ts';
@@ -30,6 +31,7 @@ const benchmarks: Record<string, Benchmark> = {
   balancer,
   planes,
   attacks,
+  packets,
 };
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean', default: false } } });
