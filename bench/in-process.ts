@@ -1,69 +1,9 @@
 /** Our stack to our stack in one process: bulk throughput of checked payload, short connections, memory of idle ones. */
-import { Host, TransmitSlot } from '@subflow/stack';
-import type { Connection, HostOptions, Interface } from '@subflow/stack';
-import { parseAddress } from '@subflow/wire';
 import { row } from './rows.ts';
 import type { Row } from './rows.ts';
+import { SERVER, Wire } from './wire.ts';
 
 const RUNS = 5;
-const CLIENT = parseAddress('192.0.2.1');
-const SERVER = parseAddress('192.0.2.2');
-
-function random(): () => number {
-  let state = 1;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state;
-  };
-}
-
-/** Two hosts joined by a wire that hands each packet over at once. */
-class Wire {
-  readonly client: Host;
-  readonly server: Host;
-  now = 1_000_000;
-  private readonly slot = new TransmitSlot();
-  private readonly hot = new Uint8Array(70_000);
-  private readonly view = new DataView(this.hot.buffer);
-  private readonly near: Interface;
-  private readonly far: Interface;
-
-  constructor(options: Partial<HostOptions> = {}, segmentationLimit = 65_000) {
-    const entropy = random();
-    this.client = new Host({ entropy, ...options });
-    this.server = new Host({ entropy, ...options });
-    const common = { mtu: 1500, segmentationLimit, checksumOffload: true };
-    this.near = this.client.addInterface({ name: 'near', addresses: [{ address: CLIENT, bits: 24 }], ...common });
-    this.far = this.server.addInterface({ name: 'far', addresses: [{ address: SERVER, bits: 24 }], ...common });
-  }
-
-  /** Moves packets until neither side has any, at most `limit` each way. */
-  run(limit = 1_000_000): void {
-    for (let moved = true; moved && limit > 0; limit--) {
-      moved = this.move(this.client, this.server, this.far) || this.move(this.server, this.client, this.near);
-      this.now += 1;
-    }
-  }
-
-  private move(from: Host, to: Host, through: Interface): boolean {
-    const { slot } = this;
-    let any = false;
-    for (let i = 0; i < 16 && from.pollTransmit(slot, this.now); i++) {
-      any = true;
-      const length = slot.copyTo(this.hot, 0);
-      to.handlePacket(through, this.view, this.hot, 0, length, true, this.now);
-    }
-    return any;
-  }
-}
-
-function accept(wire: Wire): Connection | null {
-  let found: Connection | null = null;
-  for (let event = wire.server.pollEvent(); event !== null; event = wire.server.pollEvent()) {
-    if (event.type === 'connection-accepted') found = wire.server.connections.get(event.connection) ?? null;
-  }
-  return found;
-}
 
 /** Gbit/s of payload that the receiver compares byte by byte with what was sent. */
 export function throughput(): Row[] {
@@ -79,7 +19,7 @@ export function throughput(): Row[] {
     const client = wire.client.connect({ remote: SERVER, port: 80 }, wire.now);
     client.write(new Uint8Array([chunk[0]!]), wire.now);
     wire.run();
-    const server = accept(wire)!;
+    const server = wire.accepted()!;
     let received = 0;
     let sent = 1;
     const start = process.hrtime.bigint();
@@ -128,7 +68,7 @@ export function shortConnections(): Row[] {
       const client = wire.client.connect({ remote: SERVER, port: 80, multipath }, wire.now);
       client.write(request, wire.now);
       wire.run();
-      const server = accept(wire)!;
+      const server = wire.accepted()!;
       server.consume(server.readable, wire.now);
       server.write(answer, wire.now);
       server.shutdown(wire.now);

@@ -7,6 +7,8 @@ export interface Row {
   peerValue: number | null;
   /** Above 1 is better than the peer, or than the aim, whatever the unit. */
   ratio: number | null;
+  /** Smaller is better. */
+  less: boolean;
   runs: number[];
 }
 
@@ -21,7 +23,7 @@ export function median(values: readonly number[]): number {
 /** A row from runs. `less`: smaller is better. */
 export function row(name: string, unit: string, runs: number[], peer: string | null, peerValue: number | null, less = false): Row {
   const value = median(runs);
-  return { name, value, unit, peer, peerValue, ratio: peerValue === null ? null : less ? peerValue / value : value / peerValue, runs };
+  return { name, value, unit, peer, peerValue, ratio: peerValue === null ? null : less ? peerValue / value : value / peerValue, less, runs };
 }
 
 export function print(rows: readonly Row[]): void {
