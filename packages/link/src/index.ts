@@ -26,6 +26,8 @@ export { OutputFile, withOutput, writeOutput, writeOutputSync } from './output/o
 export type { OutputOptions } from './output/output-file.ts';
 export { outputTarget } from './output/target.ts';
 export type { OutputTarget } from './output/target.ts';
+export { after, LongTimer, LONGEST_DELAY } from './long-timer.ts';
+export type { StartedTimer, TimerSource } from './long-timer.ts';
 export { PcapngTap } from './pcapng-tap.ts';
 export { LoopbackPort } from './loopback.ts';
 export { deviceFacts, PacketSocketPort } from './packet-socket.ts';
