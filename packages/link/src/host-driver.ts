@@ -28,6 +28,7 @@ export class HostDriver {
     this.host = host;
   }
 
+  /** Packets of an interface go through a port from now on, and its link's state is the interface's. */
   attach(through: Interface, port: PacketPort): void {
     this.ports[through.id] = port;
     if (this.background) port.unref?.();
@@ -35,6 +36,12 @@ export class HostDriver {
     port.onPackets({
       packet: (view, bytes, offset, length, checksumValid) => host.handlePacket(through, view, bytes, offset, length, checksumValid, now()),
       batchEnd: () => this.pump(),
+    });
+    port.onLinkChange?.((up) => {
+      if (this.stopped) return;
+      if (up) host.interfaceUp(through, now());
+      else host.interfaceDown(through, now());
+      this.pump();
     });
   }
 

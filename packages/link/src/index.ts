@@ -32,6 +32,7 @@ export { PcapngTap } from './pcapng-tap.ts';
 export { LoopbackPort } from './loopback.ts';
 export { deviceFacts, PacketSocketPort } from './packet-socket.ts';
 export type { PacketSocketOptions } from './packet-socket.ts';
+export type { LinkFacts } from './rtnetlink.ts';
 export { SynObserver } from './syn-observer.ts';
 export type { SynFacts } from './syn-observer.ts';
 export type { PacketHandler, PacketPort } from './port.ts';
