@@ -8,7 +8,7 @@ const OUTSIDE = ['host', 'context', 'interface', 'chain', 'pool'] as const;
 /** What counts what arrived. */
 const COUNTERS = ['segmentsReceived'] as const;
 /** That an answer is owed, what it will say, and where the timer table has filed the block: a discarded segment may be answered. */
-const ANSWERS = ['ackNow', 'queued', 'dsackLeft', 'dsackRight', 'timerIndex', 'timerAt'] as const;
+const ANSWERS = ['ackNow', 'queued', 'dsackLeft', 'dsackRight', 'timerIndex', 'timerAt', 'answerBudgets'] as const;
 
 export const LEFT_OUT: ReadonlySet<string> = new Set([...OUTSIDE, ...COUNTERS, ...ANSWERS]);
 

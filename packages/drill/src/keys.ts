@@ -1,6 +1,7 @@
 /** What the script's symbols stand for: keys, and the tokens and HMACs made of them. */
 import { joinHmac, keyMaterial, versionOf } from '@subflow/stack';
 import type { KeyMaterial, VersionNumber } from '@subflow/stack';
+import { proposal } from './proposal.ts';
 import { ScriptError } from './script.ts';
 import type { Expression } from './script.ts';
 
@@ -28,37 +29,42 @@ export class Symbols {
     return keyMaterial(Number(key >> 32n) | 0, Number(key & 0xffffffffn) | 0, versionOf(this.version));
   }
 
-  /** A number of the script; `auto` is what it is when nothing is written. */
-  number(expression: Expression | undefined, auto: bigint, line: number): bigint {
-    if (expression === undefined || expression.kind === 'auto') return auto;
+  /** A number of the script; `auto` is what it is when nothing is written. Throws {@link ScriptError}. */
+  number(expression: Expression | undefined, auto: bigint): bigint {
+    if (expression === undefined) return auto;
     switch (expression.kind) {
+      case 'auto':
+        return auto;
       case 'number':
         return expression.value;
       case 'variable': {
         const value = this.values.get(expression.name);
-        if (value === undefined) throw new ScriptError('SCRIPT_SYNTAX', line, `variable "${expression.name}" has no value yet`);
+        if (value === undefined) throw new ScriptError('SCRIPT_SYNTAX', expression.place, `variable "${expression.name}" has no value yet`);
         return value;
       }
       case 'sum':
-        return expression.parts.reduce((total, part) => total + this.number(part, 0n, line), 0n);
+        return expression.parts.reduce((total, part) => total + this.number(part, 0n), 0n);
       case 'call':
-        return this.call(expression.name, expression.args, line);
+        return this.call(expression);
+      case 'address':
+        throw new ScriptError('SCRIPT_SYNTAX', expression.place, `"${expression.text}" is an address; expected a number`);
     }
   }
 
-  private call(name: string, args: readonly Expression[], line: number): bigint {
-    const first = this.number(args[0], 0n, line);
+  private call({ name, args, place }: Expression & { kind: 'call' }): bigint {
+    if (args.length !== 1) throw new ScriptError('SCRIPT_SYNTAX', place, `${name} has ${args.length} arguments; expected one`);
+    const first = this.number(args[0], 0n);
     switch (name) {
       // The name says the hash, the conversation's version decides: both are checked to agree.
       case 'sha256_32':
       case 'sha1_32':
-        if ((name === 'sha1_32') !== (this.version === 0)) throw new ScriptError('SCRIPT_SYNTAX', line, `${name} does not belong to version ${this.version}`);
+        if ((name === 'sha1_32') !== (this.version === 0)) throw new ScriptError('SCRIPT_SYNTAX', place, `${name} does not belong to version ${this.version}`);
         return BigInt(this.material(first).token >>> 0);
       case 'trunc':
       case 'trunc_r32':
         return first & 0xffffffffn;
       default:
-        throw new ScriptError('SCRIPT_UNSUPPORTED', line, `function "${name}"; expected sha256_32, sha1_32 or trunc`);
+        throw new ScriptError('SCRIPT_UNSUPPORTED', place, `function "${name}"; ${proposal(name, ['sha256_32', 'sha1_32', 'trunc', 'trunc_r32'])}`);
     }
   }
 

@@ -1,9 +1,13 @@
 /** The application's two queues: what it wrote and is not yet acknowledged, and what arrived and is not yet read. */
 
+/** What every buffer has that nothing was written to. Never changed. */
+const NO_SLICES: Uint8Array[] = [];
+const NO_STARTS: number[] = [];
+
 /** Written bytes by position; slices are kept by reference until acknowledged. Positions start at 1. */
 export class SendBuffer {
-  private slices: Uint8Array[] = [];
-  private starts: number[] = [];
+  private slices: Uint8Array[] = NO_SLICES;
+  private starts: number[] = NO_STARTS;
   private head = 0;
   /** Index near the last lookup: scheduling walks forward. */
   private cursor = 0;
@@ -17,6 +21,10 @@ export class SendBuffer {
 
   append(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
+    if (this.slices === NO_SLICES) {
+      this.slices = [];
+      this.starts = [];
+    }
     this.slices.push(bytes);
     this.starts.push(this.end);
     this.end += bytes.length;
@@ -80,10 +88,15 @@ export class SendBuffer {
 
 const EMPTY = new Uint8Array(0);
 
-/** Chunk sizes: small ones for messages, large ones for bulk. */
+/**
+ * Chunk sizes. A queue begins with a small one, so that a connection that gets a message now and then holds little, and
+ * goes on with larger ones: a fresh array for every segment was a third of the cost of one without offload.
+ */
 const SMALL_CHUNK = 2048;
-const LARGE_CHUNK = 65536;
-const POOLED = 64;
+const MEDIUM_CHUNK = 16_384;
+const LARGE_CHUNK = 65_536;
+/** Chunks of each size kept for use: some megabytes in all. */
+const POOLED = { small: 1024, medium: 128, large: 64 } as const;
 
 /**
  * Recycles chunks, last in first out: the chunk just read is written again while it is still in the cache, which is
@@ -91,24 +104,41 @@ const POOLED = 64;
  */
 export class ChunkPool {
   private readonly small: Uint8Array[] = [];
+  private readonly medium: Uint8Array[] = [];
   private readonly large: Uint8Array[] = [];
 
+  /** The smallest chunk of at least `size` bytes, or the largest there is. */
   take(size: number): Uint8Array {
     if (size <= SMALL_CHUNK) return this.small.pop() ?? new Uint8Array(SMALL_CHUNK);
+    if (size <= MEDIUM_CHUNK) return this.medium.pop() ?? new Uint8Array(MEDIUM_CHUNK);
     return this.large.pop() ?? new Uint8Array(LARGE_CHUNK);
   }
 
   give(chunk: Uint8Array): void {
-    const pool = chunk.length === SMALL_CHUNK ? this.small : chunk.length === LARGE_CHUNK ? this.large : null;
-    if (pool !== null && pool.length < POOLED) pool.push(chunk);
+    switch (chunk.length) {
+      case SMALL_CHUNK:
+        if (this.small.length < POOLED.small) this.small.push(chunk);
+        break;
+      case MEDIUM_CHUNK:
+        if (this.medium.length < POOLED.medium) this.medium.push(chunk);
+        break;
+      case LARGE_CHUNK:
+        if (this.large.length < POOLED.large) this.large.push(chunk);
+        break;
+      default:
+        break;
+    }
   }
 }
 
 /** Bytes that arrived in order and wait for the application. */
 export class ReceiveQueue {
   private readonly pool: ChunkPool;
-  private chunks: Uint8Array[] | null = null;
-  private head = 0;
+  /** The first chunk, and those behind it; null when there are none. */
+  private first: Uint8Array | null = null;
+  private more: Uint8Array[] | null = null;
+  /** The last chunk, which is written to. */
+  private last: Uint8Array | null = null;
   private readOffset = 0;
   private writeOffset = 0;
   length = 0;
@@ -119,21 +149,16 @@ export class ReceiveQueue {
 
   /** Copies bytes to the end. */
   append(bytes: Uint8Array, offset: number, length: number): void {
-    this.chunks ??= [];
     let at = offset;
     let left = length;
     this.length += length;
     while (left > 0) {
-      let tail = this.chunks[this.chunks.length - 1];
-      if (tail === undefined || this.writeOffset === tail.length) {
-        tail = this.pool.take(left);
-        this.chunks.push(tail);
-        this.writeOffset = 0;
-        if (this.chunks.length === this.head + 1) this.readOffset = 0;
-      }
-      const take = Math.min(left, tail.length - this.writeOffset);
-      if (at === 0 && take === bytes.length) tail.set(bytes, this.writeOffset);
-      else tail.set(bytes.subarray(at, at + take), this.writeOffset);
+      let { last } = this;
+      if (last === null || this.writeOffset === last.length) last = this.extend(left);
+      const room = last.length - this.writeOffset;
+      const take = left < room ? left : room;
+      if (at === 0 && take === bytes.length) last.set(bytes, this.writeOffset);
+      else last.set(bytes.subarray(at, at + take), this.writeOffset);
       this.writeOffset += take;
       at += take;
       left -= take;
@@ -142,40 +167,49 @@ export class ReceiveQueue {
 
   /** The next run of bytes, in place: valid until {@link consume} takes its last byte. Null when empty. */
   peek(): Uint8Array | null {
-    if (this.length === 0) return null;
-    const chunk = this.chunks![this.head]!;
-    const end = this.head === this.chunks!.length - 1 ? this.writeOffset : chunk.length;
-    return chunk.subarray(this.readOffset, end);
+    const { first } = this;
+    if (this.length === 0 || first === null) return null;
+    return first.subarray(this.readOffset, first === this.last ? this.writeOffset : first.length);
   }
 
   /** Drops `count` bytes from the front; at most {@link length}. */
   consume(count: number): void {
     this.length -= count;
     let left = count;
-    while (left > 0) {
-      const chunk = this.chunks![this.head]!;
-      const last = this.head === this.chunks!.length - 1;
-      const end = last ? this.writeOffset : chunk.length;
+    for (let { first } = this; left > 0 && first !== null; first = this.first) {
+      const end = first === this.last ? this.writeOffset : first.length;
       const take = Math.min(left, end - this.readOffset);
       this.readOffset += take;
       left -= take;
-      if (this.readOffset === end && (!last || this.length === 0)) {
-        this.pool.give(chunk);
-        this.head++;
-        this.readOffset = 0;
-      }
-    }
-    if (this.length === 0) {
-      this.chunks = null;
-      this.head = 0;
-      this.readOffset = this.writeOffset = 0;
-    } else if (this.head > 64) {
-      this.chunks!.splice(0, this.head);
-      this.head = 0;
+      if (this.readOffset === end && (first !== this.last || this.length === 0)) this.dropFirst(first);
     }
   }
 
   clear(): void {
     if (this.length > 0) this.consume(this.length);
+  }
+
+  /** A further chunk at the end, for at least some of `wanted` bytes: the larger, the more there are. */
+  private extend(wanted: number): Uint8Array {
+    const behind = this.first === null ? 0 : 1 + (this.more?.length ?? 0);
+    const chunk = this.pool.take(behind === 0 ? wanted : Math.max(wanted, behind === 1 ? MEDIUM_CHUNK : LARGE_CHUNK));
+    if (this.first === null) {
+      this.first = chunk;
+      this.readOffset = 0;
+    } else {
+      (this.more ??= []).push(chunk);
+    }
+    this.last = chunk;
+    this.writeOffset = 0;
+    return chunk;
+  }
+
+  private dropFirst(first: Uint8Array): void {
+    this.pool.give(first);
+    this.readOffset = 0;
+    this.first = this.more?.shift() ?? null;
+    if (this.first !== null) return;
+    this.more = this.last = null;
+    this.writeOffset = 0;
   }
 }

@@ -1,4 +1,5 @@
 /** The two ends of a TCP connection, as one value: addresses are never without their ports. */
+import { IPV4, IPV6 } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 
 /** Seen from this host. Addresses are 4 or 16 bytes, both of one family. */
@@ -11,13 +12,14 @@ export interface Ends {
 
 /** The ends of a received segment, addresses copied. */
 export function endsOf(segment: Segment): Ends {
-  const v4 = segment.ipVersion === 4;
-  const at = segment.ipOffset + (v4 ? 12 : 8);
-  const size = v4 ? 4 : 16;
+  const fields = segment.ipVersion === 4 ? IPV4 : IPV6;
+  const size = fields.destination - fields.source;
+  const source = segment.ipOffset + fields.source;
+  const destination = segment.ipOffset + fields.destination;
   return {
-    local: segment.bytes.slice(at + size, at + 2 * size),
+    local: segment.bytes.slice(destination, destination + size),
     localPort: segment.destinationPort,
-    remote: segment.bytes.slice(at, at + size),
+    remote: segment.bytes.slice(source, source + size),
     remotePort: segment.sourcePort,
   };
 }

@@ -13,9 +13,12 @@ export interface Interval {
 /** Intervals of one block at most: a block is moved as a whole when one is inserted, and is found by binary search. */
 const BLOCK = 64;
 
+/** Of every list that nothing was entered into. Never changed. */
+const NO_BLOCKS: never[][] = [];
+
 export class IntervalList<T extends Interval> {
   /** Blocks in order, none empty; each holds intervals in order. */
-  private blocks: T[][] = [];
+  private blocks: T[][] = NO_BLOCKS;
   private count = 0;
 
   get length(): number {
@@ -35,8 +38,9 @@ export class IntervalList<T extends Interval> {
   /** Appends an interval that begins at or after the end of the last one. */
   push(item: T): void {
     const block = this.blocks[this.blocks.length - 1];
-    if (block === undefined || block.length >= BLOCK) this.blocks.push([item]);
-    else block.push(item);
+    if (block !== undefined && block.length < BLOCK) block.push(item);
+    else if (block === undefined) this.blocks = [[item]];
+    else this.blocks.push([item]);
     this.count++;
   }
 
@@ -100,7 +104,7 @@ export class IntervalList<T extends Interval> {
   }
 
   clear(): void {
-    this.blocks = [];
+    this.blocks = NO_BLOCKS;
     this.count = 0;
   }
 

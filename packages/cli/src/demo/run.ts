@@ -132,6 +132,7 @@ async function transfer(scenario: Scenario, world: World, mode: 'kernel' | 'emul
   const arrived = download ? http.hash.digest('hex') : (http.claimed ?? '');
   const served = download ? (http.claimed ?? world.digest) : createHash('sha256').update(upload!).digest('hex');
   const summary = summarize({
+    counters: client.host.counters,
     scenario,
     mode,
     progress,

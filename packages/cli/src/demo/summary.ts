@@ -49,6 +49,8 @@ export interface SummaryInput {
   closeReason: string | null;
   kernelView: KernelMptcpInfo | null;
   connection: Connection;
+  /** Of our host, by reason. */
+  counters: ReadonlyMap<string, number>;
 }
 
 export function summarize(input: SummaryInput): Summary {
@@ -89,7 +91,7 @@ export function summarize(input: SummaryInput): Summary {
       };
     }),
     kernel: input.kernelView,
-    counters: Object.fromEntries(input.connection.host.counters),
+    counters: Object.fromEntries(input.counters),
     duplicateBytes: input.connection.duplicateBytes,
     closeReason: input.closeReason,
   };

@@ -40,12 +40,14 @@ const INITIAL_PASSIVE: SubflowOrigin = { active: false, joining: false, localId:
 
 /** A segment that belongs to no connection. */
 export function withoutConnection(host: HostCore, through: Interface, segment: Segment, now: number): void {
-  const arrival: Arrival = { through, segment, ends: endsOf(segment), now };
-  const { local, localPort } = arrival.ends;
-  if (!host.hasAddress(local)) {
+  const ends = endsOf(segment);
+  const local = host.ownAddress(ends.local);
+  if (local === null) {
     host.drop(through, 'ip-not-for-us', now);
     return;
   }
+  const arrival: Arrival = { through, segment, ends: { ...ends, local }, now };
+  const { localPort } = ends;
   if ((segment.flags & FLAG.rst) !== 0) {
     host.drop(through, 'tcp-reset-without-connection', now);
     return;
@@ -84,7 +86,7 @@ function acceptSyn(host: HostCore, arrival: Arrival, listener: Listener): void {
   if (chosen !== null && connection.mode === MODE.mptcp) takeOffer(connection, chosen.option);
   const subflow = host.makeSubflow(connection, INITIAL_PASSIVE, { interface: through, ends }, now);
   const { tcb } = subflow;
-  connection.subflows.push(subflow);
+  connection.addSubflow(subflow);
   listener.pending++;
   announcePassive(host, connection, subflow, now);
   const wanted = listener.fastOpen ? fastOpenCookie(segment) : null;
@@ -172,7 +174,7 @@ function acceptCookie(host: HostCore, arrival: Arrival, listener: Listener): voi
   if (ours && connection.mode === MODE.mptcp) takeOffer(connection, third);
   const subflow = host.makeSubflow(connection, INITIAL_PASSIVE, { interface: through, ends, iss: isn }, now);
   const { tcb } = subflow;
-  connection.subflows.push(subflow);
+  connection.addSubflow(subflow);
   listener.pending++;
   announcePassive(host, connection, subflow, now);
   openFromCookie(tcb, segment, cookieOptions(segment, mss, host.mptcp.serverId), now);
@@ -268,7 +270,7 @@ function joinedSubflow(
   subflow.remoteNonce = join.remoteNonce;
   subflow.localNonce = join.localNonce;
   subflow.hmac = joinHmac(connection.local, connection.remote, subflow.localNonce, subflow.remoteNonce, connection.version);
-  connection.subflows.push(subflow);
+  connection.addSubflow(subflow);
   return subflow;
 }
 

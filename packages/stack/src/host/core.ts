@@ -217,10 +217,6 @@ export class HostCore implements TcpContext, MptcpContext {
     this.removed(tcb);
     const entry = new TimeWait(tcb);
     this.demux.insert(entry);
-    this.startTimeWait(entry, now);
-  }
-
-  protected startTimeWait(entry: TimeWait, now: number): void {
     const oldest = this.timeWaits.start(entry, now);
     if (oldest === null) return;
     this.demux.remove(oldest);
@@ -250,14 +246,26 @@ export class HostCore implements TcpContext, MptcpContext {
   openSubflow(connection: Connection, origin: SubflowOrigin, ends: OpenEnds, now: number): SubflowState | null {
     const { local, localPort, remote, remotePort, device } = ends;
     const route = this.routeTo(remote, local, device);
-    if (route === null) return null;
+    if (route === null) {
+      if (origin.joining) this.mib(this.ownAddress(local) !== null ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
+      return null;
+    }
     const tuple = { local, localPort: localPort === 0 ? this.freePort(local, remote, remotePort) : localPort, remote, remotePort };
-    if (this.demux.findEnds(tuple) !== null) return null;
+    if (this.demux.findEnds(tuple) !== null) {
+      if (origin.joining) this.mib('MPJoinSynTxBindErr');
+      return null;
+    }
     return this.makeSubflow(connection, origin, { interface: route.interface, ends: tuple }, now);
   }
 
   hasAddress(address: Uint8Array): boolean {
-    return this.interfaces.some((own) => own.addresses.some((known) => sameAddress(known.address, address)));
+    return this.ownAddress(address) !== null;
+  }
+
+  /** An address of ours as the interface has it, null for any other: one array for all connections. */
+  ownAddress(address: Uint8Array): Uint8Array | null {
+    for (const own of this.interfaces) for (const known of own.addresses) if (sameAddress(known.address, address)) return known.address;
+    return null;
   }
 
   accepted(connection: Connection, now: number): void {
@@ -311,7 +319,7 @@ export class HostCore implements TcpContext, MptcpContext {
     tcb.tsOffset = timestampOffset(this.secret, ends);
     tcb.tsStamp = this.mptcp.serverId;
     subflow.tcb = tcb;
-    connection.views.push(tcb);
+    connection.views = connection.views.length === 0 ? [tcb] : connection.views.concat(tcb);
     this.demux.insert(tcb);
     return subflow;
   }

@@ -157,7 +157,7 @@ export class Host extends HostCore {
       throw new StackError('NO_ROUTE', `no interface that is up has ${formatAddress(local)} and reaches ${formatAddress(options.remote)}`);
     }
     const { tcb } = subflow;
-    connection.subflows.push(subflow);
+    connection.addSubflow(subflow);
     if (options.fastOpen === true) {
       const known = this.peers.cookie(options.remote, options.port);
       tcb.fastOpen = { cookie: known?.cookie ?? new Uint8Array(0), sent: 0 };
@@ -181,6 +181,7 @@ export class Host extends HostCore {
    * Takes one IP packet of `length` bytes at `offset` of `bytes` (seen through `view`). The bytes may be reused after
    * the call. `checksumValid`: the driver vouches for the transport checksum.
    */
+  // oxlint-disable-next-line max-params -- a call for every packet: an object for its arguments costs as much as the work
   handlePacket(through: Interface, view: DataView, bytes: Uint8Array, offset: number, length: number, checksumValid: boolean, now: number): void {
     this.lastNow = now;
     through.bytesReceived += length;
@@ -207,12 +208,11 @@ export class Host extends HostCore {
     const verdict = judgeTimeWait(entry, segment);
     switch (verdict.kind) {
       case 'reuse':
-      case 'close':
         this.timeWaits.remove(entry);
         this.demux.remove(entry);
-        return verdict.kind === 'close';
+        return false;
       case 'fin-again':
-        this.startTimeWait(entry, now);
+        this.timeWaits.restart(entry, now);
         this.answerFrom(entry, now);
         return true;
       case 'answer':

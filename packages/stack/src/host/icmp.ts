@@ -1,6 +1,7 @@
 /** ICMP: echo replies, and errors about our segments after validation (RFC 5927 §4, RFC 9293 §3.9.2.2, RFC 8201 §4). */
-import { buildPacket, fold, ICMP, ICMPV6, ipHeader, isMalformed, parseIcmp, parseIpv4, parseIpv6, pseudoHeader6, PROTOCOL, sum } from '@subflow/wire';
+import { buildPacket, fold, ICMP, ICMPV6, ipHeader, isMalformed, parseIcmp, parseIpv4, parseIpv6, pseudoHeader, PROTOCOL, sum } from '@subflow/wire';
 import type { IcmpError, Segment } from '@subflow/wire';
+import { endsOf } from '../ends.ts';
 import type { HostCore } from './core.ts';
 import type { Interface } from '../interface.ts';
 import { remove } from '../tcp/close.ts';
@@ -14,7 +15,7 @@ const MAX_ECHO = 1280;
 export function handleIcmp(host: HostCore, through: Interface, packet: Segment, now: number): void {
   const version = packet.ipVersion === 4 ? 4 : 6;
   const length = packet.endOffset - packet.tcpOffset;
-  const pseudo = version === 4 ? 0 : pseudoHeader6(packet.bytes, packet.ipOffset + 8, PROTOCOL.icmpv6, length);
+  const pseudo = version === 4 ? 0 : pseudoHeader(packet.bytes, packet.ipOffset, PROTOCOL.icmpv6, length);
   if (length < 8 || fold(sum(packet.bytes, packet.tcpOffset, length, pseudo)) !== 0xffff) {
     host.drop(through, 'icmp-checksum', now);
     return;
@@ -25,12 +26,9 @@ export function handleIcmp(host: HostCore, through: Interface, packet: Segment, 
     return;
   }
   if (message.kind === 'echo' && !message.reply && length <= MAX_ECHO) {
-    const at = packet.ipOffset + (version === 4 ? 12 : 8);
-    const size = version === 4 ? 4 : 16;
-    const source = packet.bytes.slice(at, at + size);
-    const destination = packet.bytes.slice(at + size, at + 2 * size);
+    const { local, remote } = endsOf(packet);
     const protocol = version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6;
-    host.sendRaw(through, buildPacket(ipHeader(destination, source, protocol), { icmp: { ...message, reply: true } }));
+    host.sendRaw(through, buildPacket(ipHeader(local, remote, protocol), { icmp: { ...message, reply: true } }));
     return;
   }
   if (message.kind === 'error') handleError(host, through, message, now);

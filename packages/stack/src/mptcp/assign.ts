@@ -19,8 +19,9 @@ export function roomFor(subflow: SubflowState, wanted: number, held: boolean): n
   if (room >= tcb.mss || room >= wanted) return room;
   if (tcb.queue.outstanding) return 0;
   // Nothing is out whose ACK could open the window: half of the largest it has been will do, or what the override timeout
-  // lets in (RFC 9293 §3.8.6.2.1); an octet of it beyond a window that has shrunk.
-  if (room > 0) return room >= leastUsefulWindow(tcb) || tcb.override ? room : 0;
+  // lets in (RFC 9293 §3.8.6.2.1); an octet of it beyond a window that has shrunk. One segment the network always gets.
+  const window = tcb.sndWndEdge - tcb.sndNxt;
+  if (window > 0) return window >= leastUsefulWindow(tcb) || tcb.override ? Math.min(window, tcb.mss) : 0;
   return tcb.override && tcb.offeredEdge > tcb.sndNxt ? 1 : 0;
 }
 

@@ -17,6 +17,8 @@ import { ConnectionState, MODE, PHASE } from './state.ts';
 import type { SubflowState } from './state.ts';
 import { wakeSenders } from './wake.ts';
 import { noteConsumed } from './window.ts';
+import { closeSend } from '../tcp/close.ts';
+import { STATE } from '../tcp/state.ts';
 
 export class Connection extends ConnectionState {
   /**
@@ -69,6 +71,16 @@ export class Connection extends ConnectionState {
     this.sendClosed = true;
     // A connection that is still opening sends it once it is open.
     wakeSenders(this);
+  }
+
+  /**
+   * The application will neither write nor read any more (RFC 9293 §3.10.4, CLOSE): an attempt to connect that nobody has answered
+   * yet is given up without a word, anything else is shut down.
+   */
+  close(now: number): void {
+    const attempts = this.phase === PHASE.opening && this.active ? this.subflows.slice() : [];
+    if (attempts.length > 0 && attempts.every(({ tcb }) => tcb.state === STATE.synSent)) for (const { tcb } of attempts) closeSend(tcb, now);
+    else this.shutdown(now);
   }
 
   /** Ends the connection at once: MP_FASTCLOSE, or RST after fallback (RFC 8684 §3.5). */

@@ -6,6 +6,7 @@ import { memoryLimit } from './window.ts';
 import { OutOfOrder } from '../tcp/out-of-order.ts';
 
 /** Data [position, position + length) of the stream, from any subflow. */
+// oxlint-disable-next-line max-params -- a call for every packet: an object for its arguments costs as much as the work
 export function receiveData(
   connection: ConnectionState,
   subflow: SubflowState,

@@ -1,5 +1,5 @@
 /** Falling back to TCP, or giving one subflow up, when options or payload do not get through (RFC 8684 §3.7). */
-import { DSS_FLAG, FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
+import { DSS_FLAG, findMptcp, FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
 import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
@@ -285,6 +285,5 @@ function isAlone(subflow: SubflowState): boolean {
 
 /** Whether the segment carries a Multipath TCP option other than DSS of this subtype. */
 export function hasSubtype(segment: Segment, subtype: number): boolean {
-  for (let i = 0; i < segment.otherMptcpCount; i++) if (segment.view.getUint8(segment.otherMptcp[i]! + 2) >>> 4 === subtype) return true;
-  return false;
+  return findMptcp(segment, subtype) >= 0;
 }

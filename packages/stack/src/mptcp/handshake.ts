@@ -309,12 +309,9 @@ export function openJoin(connection: ConnectionState, request: JoinRequest, now:
   const asBackup = backup || (connection.service === 'handover' && !host.isBackup(connection.initialLocal));
   const origin = { active: true, joining: true, localId, remoteId, backup: asBackup };
   const subflow = host.openSubflow(connection, origin, { local, localPort: 0, remote, remotePort, device }, now);
-  if (subflow === null) {
-    host.mib(host.hasAddress(local) ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
-    return null;
-  }
+  if (subflow === null) return null;
   subflow.localNonce = host.random32();
-  connection.subflows.push(subflow);
+  connection.addSubflow(subflow);
   announceCreated(subflow, now);
   openActive(subflow.tcb, now);
   return subflow;

@@ -1,5 +1,5 @@
 /** Data sequence mappings (RFC 8684 §3.3.1): those we declare, and those the peer has declared. */
-import { DSS_FLAG, dssPseudoHeader, finish, sum, addOdd } from '@subflow/wire';
+import { DSS_FLAG, dssPseudoHeader, finish, sumSlices } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import { IntervalList } from '../intervals.ts';
 import { dsnHigh, dsnLow, positionOf32, positionOf64 } from './data-sequence.ts';
@@ -41,14 +41,8 @@ export interface DeclaredMapping {
 
 /** DSS checksum of bytes we are about to map. */
 export function mappingChecksum(local: KeyMaterial, dataPosition: number, position: number, slices: readonly Uint8Array[], length: number): number {
-  let total = dssPseudoHeader(dsnHigh(local.idsnHigh, local.idsnLow, dataPosition), dsnLow(local.idsnLow, dataPosition), position | 0, length);
-  let odd = false;
-  for (const slice of slices) {
-    const piece = sum(slice, 0, slice.length);
-    total = odd ? addOdd(total, piece) : total + piece;
-    if ((slice.length & 1) !== 0) odd = !odd;
-  }
-  return finish(total);
+  const header = dssPseudoHeader(dsnHigh(local.idsnHigh, local.idsnLow, dataPosition), dsnLow(local.idsnLow, dataPosition), position | 0, length);
+  return finish(sumSlices(slices, slices.length, header));
 }
 
 /** Data position of the DSS in a segment; NaN when it makes no sense. */

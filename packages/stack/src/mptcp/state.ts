@@ -36,8 +36,6 @@ export interface MptcpContext extends ManagedHost {
   readonly limits: Limits;
   readonly chunks: ChunkPool;
   readonly peers: PeerKnowledge;
-  /** Counters by reason. */
-  readonly counters: ReadonlyMap<string, number>;
   /** Emit events for every piece of data. */
   readonly traceData: boolean;
   emit(event: StackEvent): void;
@@ -52,7 +50,6 @@ export interface MptcpContext extends ManagedHost {
   forgetToken(connection: ConnectionState): void;
   /** Makes a subflow with its control block and files it; null without a route from `ends.local`, or when the tuple is in use. */
   openSubflow(connection: ConnectionState, origin: SubflowOrigin, ends: OpenEnds, now: number): SubflowState | null;
-  hasAddress(address: Uint8Array): boolean;
   /** The first subflow of a passive connection is established. */
   accepted(connection: ConnectionState, now: number): void;
   /** The connection is over for the application. */
@@ -195,7 +192,7 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   /** Questions to the scheduler; made with the first data. */
   round: SchedulingRound | null = null;
   /** Congestion states for coupled control. */
-  readonly views: CongestionView[] = [];
+  views: readonly CongestionView[] = [];
 
   // Send side, data positions.
   readonly sendBuffer = new SendBuffer();
@@ -290,6 +287,12 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   abstract setBackup(subflow: ManagedSubflow, backup: boolean, now: number): void;
   abstract localIdOf(address: Uint8Array): number;
   abstract reinject(subflow: ScheduledSubflow, now: number): void;
+
+  /** Enters a subflow. */
+  addSubflow(subflow: SubflowState): void {
+    // An array of its own length: one that has grown by `push` keeps room for seventeen.
+    this.subflows = this.subflows.length === 0 ? [subflow] : this.subflows.concat(subflow);
+  }
 
   /** Port of our end at the start: joins may always come to it. */
   get initialLocalPort(): number {

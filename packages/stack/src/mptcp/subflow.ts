@@ -172,8 +172,7 @@ export class Subflow extends SubflowState implements TcpUser {
     this.established = false;
     const reinject = connection.mode === MODE.mptcp && connection.phase === PHASE.open;
     connection.subflows = connection.subflows.filter((other) => other !== this);
-    const view = connection.views.indexOf(this.tcb);
-    if (view >= 0) connection.views.splice(view, 1);
+    connection.views = connection.views.filter((view) => view !== this.tcb);
     if (this.replaced) return;
     this.mappings = null;
     this.pendingMapping = null;

@@ -13,6 +13,7 @@ import type { Answered, AnswerReason, SynSentVerdict, Verdict } from './verdict.
 
 const NO_ACK: Verdict = { kind: 'drop', reason: 'tcp-ack-missing' };
 const NO_TIMESTAMP: Verdict = { kind: 'drop', reason: 'tcp-timestamp-missing' };
+const OVERTAKEN: Verdict = { kind: 'drop', reason: 'tcp-paws' };
 const RESET_OUTSIDE: Verdict = { kind: 'drop', reason: 'tcp-reset-out-of-window' };
 const RESET_CHALLENGE: Verdict = answer('tcp-reset-challenge', 'challenge');
 const SYN_CHALLENGE: Verdict = answer('tcp-syn-challenge', 'challenge');
@@ -63,10 +64,12 @@ function judgeTimestamp(tcb: Tcb, segment: Segment, dataPosition: number, now: n
     return tcb.state === STATE.synReceived ? null : NO_TIMESTAMP;
   }
   if (!pawsRejects(tcb, segment, now)) return null;
+  // An ACK that was overtaken on the way: it says nothing new, and its sender needs no answer (as Linux, tcp_disordered_ack).
+  if (segment.payloadLength === 0 && (segment.flags & FLAG.fin) === 0 && dataPosition === tcb.rcvNxt) return OVERTAKEN;
   const right = dataPosition + segment.payloadLength;
   // Only what has arrived before may be reported as a duplicate: a block ahead of RCV.NXT would count as received.
   const known = segment.payloadLength > 0 && right <= tcb.rcvNxt;
-  return { ...answer('tcp-paws', known ? 'duplicate' : 'probe'), left: known ? dataPosition : 0, right: known ? right : 0, fin: false };
+  return { ...answer('tcp-paws', 'other'), left: known ? dataPosition : 0, right: known ? right : 0, fin: false };
 }
 
 /**
@@ -82,14 +85,19 @@ function inWindow(tcb: Tcb, position: number, end: number): boolean {
 }
 
 function outside(tcb: Tcb, segment: Segment, dataPosition: number, end: number): Verdict {
+  const { rcvNxt } = tcb;
   const fin = (segment.flags & FLAG.fin) !== 0;
-  const old = end <= tcb.rcvNxt;
-  const right = Math.min(tcb.rcvNxt, dataPosition + segment.payloadLength);
+  const { payloadLength } = segment;
+  const old = end <= rcvNxt && payloadLength > 0;
+  const left = old ? dataPosition : 0;
+  const right = old ? Math.min(rcvNxt, dataPosition + payloadLength) : 0;
+  const reason = 'tcp-out-of-window';
+  // A keepalive or window probe: below RCV.NXT by one, with or without an octet (RFC 9293 §3.8.4, §3.8.6.1).
+  if (dataPosition === rcvNxt - 1 && payloadLength <= 1) return { kind: 'answer', reason, budget: 'probe', left, right, fin };
   // Of the last window: a retransmission of what we have. Text from further away is no peer's of ours.
-  if (old && segment.payloadLength > 1 && dataPosition > tcb.rcvNxt - Math.max(tcb.rcvEdge - tcb.rcvNxt, MIN_RECENT))
-    return { kind: 'answer', reason: 'tcp-duplicate', budget: 'duplicate', left: dataPosition, right, fin };
-  if (old && segment.payloadLength > 0) return { kind: 'answer', reason: 'tcp-out-of-window', budget: 'probe', left: dataPosition, right, fin };
-  return { kind: 'answer', reason: 'tcp-out-of-window', budget: 'probe', left: 0, right: 0, fin };
+  const recent = old && dataPosition > rcvNxt - Math.max(tcb.rcvEdge - rcvNxt, MIN_RECENT);
+  if (recent) return { kind: 'answer', reason: 'tcp-duplicate', budget: 'duplicate', left, right, fin };
+  return { kind: 'answer', reason, budget: 'other', left, right, fin };
 }
 
 /** Text this far back is a retransmission, whatever our window is now. */

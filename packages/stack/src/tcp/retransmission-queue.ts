@@ -263,6 +263,8 @@ export class RetransmissionQueue {
         if (to < record.end) this.split(record, to);
         this.markSacked(record, sink);
       }
+      // What follows is marked already, and may have become one with this record.
+      if (end >= right) return;
       record = this.records.after(end);
     }
   }

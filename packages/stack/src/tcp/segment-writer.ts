@@ -1,5 +1,19 @@
 /** Writing one segment: IP and TCP headers, options, checksum, references to its payload. */
-import { addOdd, FLAG, finish, fold, OPTION, PROTOCOL, pseudoHeader4, sum, writeTcp, writeTimestamps } from '@subflow/wire';
+import {
+  FLAG,
+  finish,
+  fold,
+  IPV4_MIN_HEADER,
+  IPV6_HEADER,
+  OPTION,
+  PROTOCOL,
+  sum,
+  sumSlices,
+  TCP,
+  TCP_MIN_HEADER,
+  writeTcp,
+  writeTimestamps,
+} from '@subflow/wire';
 import { writeFastOpen } from './fast-open.ts';
 import type { SendRecord } from './retransmission-queue.ts';
 import { toSeq } from './sequence.ts';
@@ -29,10 +43,10 @@ export function writeSegment(tcb: Tcb, slot: TransmitSlot, kind: SegmentKind, wh
   let { flags } = what;
   const view = slot.view;
   const v4 = tcb.ipVersion === 4;
-  const ipLength = v4 ? 20 : 40;
+  const ipLength = v4 ? IPV4_MIN_HEADER : IPV6_HEADER;
   const syn = (flags & FLAG.syn) !== 0;
   const tcpAt = ipLength;
-  let at = tcpAt + 20;
+  let at = tcpAt + TCP_MIN_HEADER;
   const optionsAt = at;
   slot.interface = tcb.interface;
   slot.sliceCount = 0;
@@ -62,13 +76,15 @@ export function writeSegment(tcb: Tcb, slot: TransmitSlot, kind: SegmentKind, wh
   if (record !== null) gather(slot, record, length);
   const tcpLength = at - tcpAt + length;
   const ect = tcb.ecn && length > 0 && record !== null && !record.retransmitted ? ECT0 : 0;
-  const pseudo = v4 ? writeIpv4(tcb, view, slot.header, ipLength + tcpLength, ect) + tcpLength : writeIpv6(tcb, view, tcpLength, ect) + tcpLength;
+  if (v4) writeIpv4(tcb, view, ipLength + tcpLength, ect);
+  else writeIpv6(tcb, view, slot.header, tcpLength, ect);
+  const pseudo = tcb.addressSum + PROTOCOL.tcp + tcpLength;
   // The MSS is not known yet when a SYN carries data (RFC 7413): it is one packet all the same.
   const segments = !syn && length > tcb.mss ? tcb.mss : 0;
   slot.segmentSize = segments;
   slot.checksumPartial = tcb.interface.checksumOffload;
-  if (slot.checksumPartial) view.setUint16(tcpAt + 16, fold(pseudo));
-  else view.setUint16(tcpAt + 16, finish(payloadSum(slot, sum(slot.header, tcpAt, at - tcpAt, pseudo))));
+  if (slot.checksumPartial) view.setUint16(tcpAt + TCP.checksum, fold(pseudo));
+  else view.setUint16(tcpAt + TCP.checksum, finish(sumSlices(slot.slices, slot.sliceCount, sum(slot.header, tcpAt, at - tcpAt, pseudo))));
   if (acknowledges) {
     tcb.ackNow = false;
     tcb.ackPending = 0;
@@ -99,40 +115,35 @@ function gather(slot: TransmitSlot, record: SendRecord, length: number): void {
   }
 }
 
-function payloadSum(slot: TransmitSlot, initial: number): number {
-  let total = initial;
-  let odd = false;
-  for (let i = 0; i < slot.sliceCount; i++) {
-    const slice = slot.slices[i]!;
-    const piece = sum(slice, 0, slice.length);
-    total = odd ? addOdd(total, piece) : total + piece;
-    if ((slice.length & 1) !== 0) odd = !odd;
-  }
-  return total;
-}
+/** Options of SYN segments as words: what pads them to four octets comes in front. */
+const MSS_WORD = (OPTION.mss << 24) | (4 << 16);
+const SACK_PERMITTED = (OPTION.sackPermitted << 8) | 2;
+const TIMESTAMPS = (OPTION.timestamps << 8) | 10;
+const PADDING = (OPTION.nop << 24) | (OPTION.nop << 16);
+const WINDOW_SCALE_WORD = (OPTION.nop << 24) | (OPTION.windowScale << 16) | (3 << 8);
 
-function writeSynOptions(tcb: Tcb, view: DataView, at: number, kind: number, now: number): number {
+function writeSynOptions(tcb: Tcb, view: DataView, at: number, kind: SegmentKind, now: number): number {
   const start = at;
   const { tcp } = tcb.context;
   const answering = kind === SEGMENT_KIND.synAck;
-  view.setInt32(at, 0x02040000 | (tcb.interface.mtu - (tcb.ipVersion === 4 ? 40 : 60)));
+  view.setInt32(at, MSS_WORD | (tcb.interface.mtu - (tcb.ipVersion === 4 ? IPV4_MIN_HEADER : IPV6_HEADER) - TCP_MIN_HEADER));
   at += 4;
   const sack = answering ? tcb.sack : tcp.sack;
   const timestamps = answering ? tcb.timestamps : tcp.timestamps;
   if (sack && timestamps) {
-    view.setUint16(at, 0x0402);
-    view.setUint16(at + 2, 0x080a);
+    view.setUint16(at, SACK_PERMITTED);
+    view.setUint16(at + 2, TIMESTAMPS);
     view.setInt32(at + 4, timestampValue(tcb, now));
     view.setInt32(at + 8, answering ? tcb.tsRecent : 0);
     at += 12;
   } else if (timestamps) {
     at += writeTimestamps(view, at, timestampValue(tcb, now), answering ? tcb.tsRecent : 0);
   } else if (sack) {
-    view.setInt32(at, 0x01010402);
+    view.setInt32(at, PADDING | SACK_PERMITTED);
     at += 4;
   }
   if (answering ? tcb.rcvScale > 0 || tcb.sndScale > 0 : tcp.windowScaling) {
-    view.setInt32(at, 0x01030300 | tcb.rcvScale);
+    view.setInt32(at, WINDOW_SCALE_WORD | tcb.rcvScale);
     at += 4;
   }
   return at - start;
@@ -153,34 +164,30 @@ function writeSack(tcb: Tcb, view: DataView, at: number, room: number): number {
   if (tcb.outOfOrder !== null) for (const { position, end: right } of tcb.outOfOrder.report(duplicate ? limit - 1 : limit)) write(position, right);
   const count = (end - at - 4) >> 3;
   if (count === 0) return 0;
-  view.setInt32(at, (OPTION.nop << 24) | (OPTION.nop << 16) | (OPTION.sack << 8) | (2 + 8 * count));
+  view.setInt32(at, PADDING | (OPTION.sack << 8) | (2 + 8 * count));
   return end - at;
 }
 
-/** Writes the IPv4 header; returns the pseudo-header sum without the length. */
-function writeIpv4(tcb: Tcb, view: DataView, header: Uint8Array, totalLength: number, ecn: number): number {
-  view.setInt32(0, 0x45000000 | (ecn << 16) | totalLength);
-  // Don't Fragment with identification 0: atomic datagrams need none (RFC 6864 §4.1).
-  view.setInt32(4, 0x4000);
-  view.setInt32(8, (64 << 24) | (PROTOCOL.tcp << 16));
-  header.set(tcb.local, 12);
-  header.set(tcb.remote, 16);
-  view.setUint16(10, finish(sum(header, 0, 20)));
-  return pseudoHeader4(view.getInt32(12), view.getInt32(16), PROTOCOL.tcp, 0);
+/** Version 4, five words, no type of service; Don't Fragment with identification 0: atomic datagrams need none (RFC 6864 §4.1). */
+const IPV4_FIRST_WORD = 0x4500_0000;
+const IPV4_DONT_FRAGMENT = 0x4000;
+const HOP_LIMIT = 64;
+/** Sum of the header's 16-bit words that are the same in every packet. */
+const IPV4_CONSTANT_SUM = (IPV4_FIRST_WORD >>> 16) + IPV4_DONT_FRAGMENT + ((HOP_LIMIT << 8) | PROTOCOL.tcp);
+
+/** Writes the IPv4 header; its sum comes from what is known of it: adding it up again costs as much as writing it. */
+function writeIpv4(tcb: Tcb, view: DataView, totalLength: number, ecn: number): void {
+  view.setInt32(0, IPV4_FIRST_WORD | (ecn << 16) | totalLength);
+  view.setInt32(4, IPV4_DONT_FRAGMENT);
+  view.setInt32(8, (((HOP_LIMIT << 8) | PROTOCOL.tcp) << 16) | finish(IPV4_CONSTANT_SUM + ecn + totalLength + tcb.addressSum));
+  view.setInt32(12, tcb.localWord);
+  view.setInt32(16, tcb.remoteWord);
 }
 
-/** Writes the IPv6 header; returns the pseudo-header sum without the length. */
-function writeIpv6(tcb: Tcb, view: DataView, payloadLength: number, ecn: number): number {
-  // A stable flow label per connection (RFC 6437 §3).
-  view.setInt32(0, 0x60000000 | (ecn << 20) | (tcb.iss & 0xfffff));
-  view.setInt32(4, (payloadLength << 16) | (PROTOCOL.tcp << 8) | 64);
-  let total = PROTOCOL.tcp;
-  for (let i = 0; i < 16; i += 2) {
-    const source = (tcb.local[i]! << 8) | tcb.local[i + 1]!;
-    const destination = (tcb.remote[i]! << 8) | tcb.remote[i + 1]!;
-    view.setUint16(8 + i, source);
-    view.setUint16(24 + i, destination);
-    total += source + destination;
-  }
-  return total;
+/** Writes the IPv6 header, with a stable flow label for each connection (RFC 6437 §3). */
+function writeIpv6(tcb: Tcb, view: DataView, header: Uint8Array, payloadLength: number, ecn: number): void {
+  view.setInt32(0, 0x6000_0000 | (ecn << 20) | (tcb.iss & 0xfffff));
+  view.setInt32(4, (payloadLength << 16) | (PROTOCOL.tcp << 8) | HOP_LIMIT);
+  header.set(tcb.local, 8);
+  header.set(tcb.remote, 24);
 }

@@ -1,7 +1,9 @@
 /** The transmission control block: all state of one TCP connection (RFC 9293 §3.3.1). Data only; the mechanisms are in the files beside it. */
+import { sum } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Demultiplexed, Ends } from '../ends.ts';
 import type { Interface } from '../interface.ts';
+import type { AnswerBudgets } from './answer-budget.ts';
 import type { TcpConfig } from './config.ts';
 import type { CongestionControl } from './congestion/types.ts';
 import { DeliveryRate } from './delivery-rate.ts';
@@ -47,6 +49,10 @@ export class Tcb implements Demultiplexed {
   readonly remote: Uint8Array;
   readonly localPort: number;
   readonly remotePort: number;
+  /** For IPv4 the addresses as words; for both families the sum of their 16-bit words, of which headers are made. */
+  readonly localWord: number;
+  readonly remoteWord: number;
+  readonly addressSum: number;
   /** Demultiplexing hash and chain. */
   hash = 0;
   chain: Demultiplexed | null = null;
@@ -185,9 +191,8 @@ export class Tcb implements Demultiplexed {
   probePending = false;
   /** The next segment may be smaller than silly-window avoidance allows (RFC 9293 §3.8.6.2.1, 4), or an octet beyond a shrunken window. */
   override = false;
-  /** Budget of answers to unacceptable segments (`answers.ts`), and since when it grows; -1: not drawn yet. */
-  answers = 0;
-  answersAt = -1;
+  /** Budgets of answers to unacceptable segments; null until one came. */
+  answerBudgets: AnswerBudgets | null = null;
   /** Nobody will read any more: FIN-WAIT-2 may time out. */
   orphaned = false;
   blackHoleTimeouts = 0;
@@ -234,6 +239,9 @@ export class Tcb implements Demultiplexed {
     this.localPort = ends.localPort;
     this.remote = ends.remote;
     this.remotePort = ends.remotePort;
+    this.localWord = wordOf(ends.local);
+    this.remoteWord = wordOf(ends.remote);
+    this.addressSum = sum(ends.local, 0, ends.local.length, sum(ends.remote, 0, ends.remote.length));
     this.iss = origin.iss;
     this.pathMtu = origin.interface.mtu;
     this.rto = context.tcp.initialRto;
@@ -242,4 +250,9 @@ export class Tcb implements Demultiplexed {
     this.deliveryRate = congestion.onSample === undefined ? null : new DeliveryRate();
     this.cwnd = 10 * this.mss;
   }
+}
+
+/** The first four octets as one word, signed int32. */
+function wordOf(address: Uint8Array): number {
+  return (address[0]! << 24) | (address[1]! << 16) | (address[2]! << 8) | address[3]!;
 }

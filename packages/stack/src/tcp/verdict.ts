@@ -33,8 +33,8 @@ export type AnswerReason =
 export interface Answered {
   readonly kind: 'answer';
   readonly reason: AnswerReason;
-  /** `duplicate`: text that has arrived before; always answered, its sender has missed our ACK. `probe`: a keepalive, a window probe or anything else that is not acceptable. `challenge`: could be forged (RFC 5961). */
-  readonly budget: 'duplicate' | 'probe' | 'challenge';
+  /** `duplicate`: text that has arrived before; always answered, its sender has missed our ACK. `probe`: a keepalive or window probe, at RCV.NXT - 1. `other`: anything else that is not acceptable. `challenge`: could be forged (RFC 5961). */
+  readonly budget: 'duplicate' | 'probe' | 'other' | 'challenge';
   /** Positions to report as received twice (RFC 2883); equal when there are none. */
   readonly left: number;
   readonly right: number;

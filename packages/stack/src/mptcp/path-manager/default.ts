@@ -4,14 +4,14 @@
  */
 import { sameAddress } from '@subflow/wire';
 import { Rejoin, rejoinInitial } from './rejoin.ts';
+import { TriedPairs } from './tried.ts';
 import type { Endpoint, ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory, RemoteAddress } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
 
 class DefaultPathManager implements PathManager {
   readonly name = 'default';
   private readonly rejoin = new Rejoin();
-  /** Pairs of local id and remote id tried so far: an endpoint is used once for each. */
-  private readonly tried = new Set<string>();
+  private readonly tried = new TriedPairs();
 
   onEstablished(connection: ManagedConnection, now: number): void {
     // The connection began where it should not stay: the peer hears that this path is a backup (MP_PRIO, RFC 8684 §3.3.8).
@@ -52,7 +52,7 @@ class DefaultPathManager implements PathManager {
 
   onRemoved(_connection: ManagedConnection, addressId: number): void {
     this.rejoin.forgetRemote(addressId);
-    this.forgetTried(`:${addressId}`);
+    this.tried.forgetRemote(addressId);
   }
 
   onSubflowEstablished(_connection: ManagedConnection, subflow: ManagedSubflow): void {
@@ -72,7 +72,7 @@ class DefaultPathManager implements PathManager {
   onEndpointRemoved(_connection: ManagedConnection, endpoint: Endpoint | null): void {
     if (endpoint === null) return;
     this.rejoin.forgetLocal(endpoint.address);
-    this.forgetEndpoint(endpoint);
+    this.tried.forgetLocal(endpoint.id);
   }
 
   onEndpointChanged(connection: ManagedConnection, endpoint: Endpoint, now: number): void {
@@ -81,7 +81,7 @@ class DefaultPathManager implements PathManager {
 
   onAddressLost(connection: ManagedConnection, address: Uint8Array): void {
     this.rejoin.forgetLocal(address);
-    for (const endpoint of connection.host.endpoints) if (sameAddress(endpoint.address, address)) this.forgetEndpoint(endpoint);
+    for (const endpoint of connection.host.endpoints) if (sameAddress(endpoint.address, address)) this.tried.forgetLocal(endpoint.id);
   }
 
   /** What was opened from an address is opened again; the initial address, which may have no endpoint, to where the connection began. */
@@ -117,8 +117,7 @@ class DefaultPathManager implements PathManager {
 
   private open(connection: ManagedConnection, endpoint: Endpoint, remote: { id: number; address: Uint8Array; port: number }, now: number): void {
     const remoteId = remote.id;
-    const pair = `${endpoint.id}:${remoteId}`;
-    if (this.tried.has(pair) || endpoint.address.length !== remote.address.length) return;
+    if (this.tried.has(endpoint.id, remoteId) || endpoint.address.length !== remote.address.length) return;
     // Flag C: not to the initial address (RFC 8684 §3.1).
     if (remoteId === 0 && connection.peerDeniesJoin) return;
     // The initial subflow already joins these two addresses.
@@ -127,15 +126,7 @@ class DefaultPathManager implements PathManager {
     const localId = initial ? 0 : endpoint.id;
     const { address, backup, device } = endpoint;
     if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId, backup, device }, now) !== null)
-      this.tried.add(pair);
-  }
-
-  private forgetEndpoint(endpoint: Endpoint): void {
-    for (const pair of this.tried) if (pair.startsWith(`${endpoint.id}:`)) this.tried.delete(pair);
-  }
-
-  private forgetTried(suffix: string): void {
-    for (const pair of this.tried) if (pair.endsWith(suffix)) this.tried.delete(pair);
+      this.tried.add(endpoint.id, remoteId);
   }
 }
 

@@ -4,13 +4,14 @@
  */
 import { sameAddress } from '@subflow/wire';
 import { Rejoin, rejoinInitial } from './rejoin.ts';
+import { TriedPairs } from './tried.ts';
 import type { ManagedConnection, ManagedSubflow, PathManager, PathManagerFactory } from './types.ts';
 import type { CloseReason } from '../../tcp/state.ts';
 
 class FullMesh implements PathManager {
   readonly name = 'fullmesh';
   private readonly rejoin = new Rejoin();
-  private readonly tried = new Set<string>();
+  private readonly tried = new TriedPairs();
 
   onEstablished(connection: ManagedConnection, now: number): void {
     for (const address of ownAddresses(connection)) {
@@ -26,7 +27,7 @@ class FullMesh implements PathManager {
 
   onRemoved(_connection: ManagedConnection, addressId: number): void {
     this.rejoin.forgetRemote(addressId);
-    for (const pair of this.tried) if (pair.endsWith(`:${addressId}`)) this.tried.delete(pair);
+    this.tried.forgetRemote(addressId);
   }
 
   onSubflowEstablished(_connection: ManagedConnection, subflow: ManagedSubflow): void {
@@ -39,8 +40,7 @@ class FullMesh implements PathManager {
 
   onAddressLost(connection: ManagedConnection, address: Uint8Array): void {
     this.rejoin.forgetLocal(address);
-    const id = idOf(connection, address);
-    for (const pair of this.tried) if (pair.startsWith(`${id}:`)) this.tried.delete(pair);
+    this.tried.forgetLocal(idOf(connection, address));
   }
 
   onAddressFound(connection: ManagedConnection, address: Uint8Array, now: number): void {
@@ -73,10 +73,9 @@ class FullMesh implements PathManager {
         if (address.length !== remote.address.length) continue;
         if (remote.id === 0 && isInitial(connection, address)) continue;
         const localId = idOf(connection, address);
-        const pair = `${localId}:${remote.id}`;
-        if (this.tried.has(pair)) continue;
+        if (this.tried.has(localId, remote.id)) continue;
         if (connection.join({ local: address, localId, remote: remote.address, remotePort: remote.port, remoteId: remote.id }, now) !== null)
-          this.tried.add(pair);
+          this.tried.add(localId, remote.id);
       }
     }
   }
