@@ -10,7 +10,8 @@ export type LinkErrorCode =
   | 'PORT_IN_USE'
   | 'UNREACHABLE'
   | 'NO_DEVICE'
-  | 'BAD_OBJECT';
+  | 'BAD_OBJECT'
+  | 'BAD_TIME';
 
 export class LinkError extends Error {
   readonly code: LinkErrorCode;

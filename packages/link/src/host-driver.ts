@@ -2,6 +2,7 @@
 import { TransmitSlot } from '@subflow/stack';
 import type { Host, Interface, StackEvent } from '@subflow/stack';
 import { now } from './clock.ts';
+import { LongTimer } from './long-timer.ts';
 import type { PacketPort } from './port.ts';
 
 /** Packets sent before received ones get their turn: a full window must not starve acknowledgements. */
@@ -16,8 +17,7 @@ export class HostDriver {
   onEvent: ((event: StackEvent, now: number) => void) | null = null;
   private readonly ports: PacketPort[] = [];
   private readonly slot = new TransmitSlot();
-  private timer: NodeJS.Timeout | null = null;
-  private timerAt = Number.POSITIVE_INFINITY;
+  private readonly timer = new LongTimer(() => this.tick());
   private immediate: NodeJS.Immediate | null = null;
   private pumping = false;
   private stopped = false;
@@ -28,6 +28,7 @@ export class HostDriver {
     this.host = host;
   }
 
+  /** Packets of an interface go through a port from now on, and its link's state is the interface's. */
   attach(through: Interface, port: PacketPort): void {
     this.ports[through.id] = port;
     if (this.background) port.unref?.();
@@ -35,6 +36,12 @@ export class HostDriver {
     port.onPackets({
       packet: (view, bytes, offset, length, checksumValid) => host.handlePacket(through, view, bytes, offset, length, checksumValid, now()),
       batchEnd: () => this.pump(),
+    });
+    port.onLinkChange?.((up) => {
+      if (this.stopped) return;
+      if (up) host.interfaceUp(through, now());
+      else host.interfaceDown(through, now());
+      this.pump();
     });
   }
 
@@ -69,7 +76,7 @@ export class HostDriver {
   /** Lets the process end although the host waits for something. */
   unref(): void {
     this.background = true;
-    this.timer?.unref();
+    this.timer.unref();
     for (const port of this.ports) port?.unref?.();
   }
 
@@ -80,7 +87,7 @@ export class HostDriver {
   /** Stops timers and closes the ports. */
   stop(): void {
     this.stopped = true;
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer.clear();
     if (this.immediate !== null) clearImmediate(this.immediate);
     for (const port of this.ports) port?.close();
   }
@@ -104,6 +111,7 @@ export class HostDriver {
   }
 
   private tick(): void {
+    if (this.stopped) return;
     this.host.handleTimeout(now());
     this.pump();
   }
@@ -111,17 +119,6 @@ export class HostDriver {
   private arm(): void {
     const at = this.host.pollTimeout();
     // A timer that is too early costs one look; one that must come earlier is set again.
-    if (at >= this.timerAt) return;
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timerAt = at;
-    this.timer = setTimeout(
-      () => {
-        this.timer = null;
-        this.timerAt = Number.POSITIVE_INFINITY;
-        if (!this.stopped) this.tick();
-      },
-      Math.max(0, Math.ceil((at - now()) / 1000)),
-    );
-    if (this.background) this.timer.unref();
+    if (at < this.timer.at) this.timer.set(at);
   }
 }

@@ -26,10 +26,13 @@ export { OutputFile, withOutput, writeOutput, writeOutputSync } from './output/o
 export type { OutputOptions } from './output/output-file.ts';
 export { outputTarget } from './output/target.ts';
 export type { OutputTarget } from './output/target.ts';
+export { after, LongTimer, LONGEST_DELAY } from './long-timer.ts';
+export type { StartedTimer, TimerSource } from './long-timer.ts';
 export { PcapngTap } from './pcapng-tap.ts';
 export { LoopbackPort } from './loopback.ts';
 export { deviceFacts, PacketSocketPort } from './packet-socket.ts';
 export type { PacketSocketOptions } from './packet-socket.ts';
+export type { LinkFacts } from './rtnetlink.ts';
 export { SynObserver } from './syn-observer.ts';
 export type { SynFacts } from './syn-observer.ts';
 export type { PacketHandler, PacketPort } from './port.ts';

@@ -1,9 +1,10 @@
 /** A small netlink client: messages, attributes, requests with their answers, multicast groups. Formats: linux/netlink.h, linux/genetlink.h. */
-import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { DescriptorPoll } from './descriptor-poll.ts';
 import { LinkError } from './errors.ts';
-import { close, EAGAIN, errnoName, netlinkSocket, receive, setSocketOption, write } from './system.ts';
-import { pollDescriptor } from './vnet-port.ts';
+import { close, errnoName, netlinkSocket, receive, setSocketOption, write } from './system.ts';
 
+export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_GENERIC = 16;
 const NLM_F_REQUEST = 1;
@@ -214,14 +215,14 @@ export function genericFamily(client: NetlinkClient, name: string): GenericFamil
   return { id: u16(attributes, CTRL_ATTR_FAMILY_ID) ?? 0, groups };
 }
 
-/** Hears a multicast group. Does not keep the process alive. */
+/** Hears a multicast group. Does not keep the process alive. `onLost`: messages were lost because too many came at once; more will come. */
 export class NetlinkGroup {
-  private readonly socket: Socket;
+  private readonly poll: DescriptorPoll;
   private readonly fd: number;
   private readonly buffer = new Uint8Array(BUFFER);
   private stopped = false;
 
-  constructor(protocol: number, group: number, onMessage: (message: NetlinkMessage) => void) {
+  constructor(protocol: number, group: number, onMessage: (message: NetlinkMessage) => void, onLost?: () => void) {
     const fd = netlinkSocket(protocol, false);
     this.fd = fd;
     try {
@@ -233,22 +234,27 @@ export class NetlinkGroup {
     const take = (size: number): void => {
       for (const message of messagesIn(this.buffer, size)) onMessage(message);
     };
-    this.socket = pollDescriptor(fd, this.buffer, (size) => {
-      take(size);
-      for (;;) {
-        const more = this.stopped ? -EAGAIN : receive(this.fd, this.buffer);
-        if (more <= 0) break;
-        take(more);
-      }
+    const lost = (errno: number): boolean => {
+      if (errno !== constants.errno.ENOBUFS) return false;
+      onLost?.();
+      return true;
+    };
+    this.poll = new DescriptorPoll(fd, this.buffer, {
+      read: (size) => {
+        take(size);
+        while (!this.stopped) {
+          const more = receive(this.fd, this.buffer);
+          if (more > 0) take(more);
+          else if (!lost(-more)) return;
+        }
+      },
+      failed: lost,
     });
-    // ENOBUFS: events were lost; the next ones come all the same.
-    this.socket.on('error', () => undefined);
-    this.socket.resume();
-    this.socket.unref();
+    this.poll.unref();
   }
 
   close(): void {
     this.stopped = true;
-    this.socket.destroy();
+    this.poll.close();
   }
 }

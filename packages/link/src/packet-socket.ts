@@ -2,15 +2,30 @@
  * Packet sockets: a host of ours on an interface that the system has, with addresses that nobody else has. The kernel
  * keeps its own addresses and never sees ours; on Ethernet we answer ARP and neighbour discovery ourselves.
  */
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { ETHERNET, ETHERTYPE, inPrefix, ipDestination, ipVersion, IPV4, sameAddress } from '@subflow/wire';
 import type { InterfaceAddress } from '@subflow/stack';
 import { BPF } from './classic-bpf.ts';
 import type { BpfInstruction } from './classic-bpf.ts';
 import { LinkError } from './errors.ts';
+import type { LinkSource } from './link-monitor.ts';
 import { Neighbours } from './neighbours.ts';
-import { attachFilter, bindPacket, close, errno, errnoName, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, packetSocket, setSocketOption } from './system.ts';
+import { LinkClient } from './rtnetlink.ts';
+import type { LinkFacts } from './rtnetlink.ts';
+import {
+  attachFilter,
+  bindPacket,
+  close,
+  errno,
+  errnoName,
+  namespaceOfSocket,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_RDWR,
+  open,
+  packetSocket,
+  setSocketOption,
+} from './system.ts';
 import { VnetPort } from './vnet-port.ts';
 
 const SOL_PACKET = 263;
@@ -34,10 +49,12 @@ export interface PacketSocketOptions {
 
 export class PacketSocketPort extends VnetPort {
   private readonly ethernet: boolean;
-  private readonly mac: Uint8Array;
+  private mac: Uint8Array;
+  private index: number;
+  private readonly tap: string | undefined;
   private readonly addresses: readonly InterfaceAddress[];
   private readonly gateways: readonly Uint8Array[];
-  private readonly neighbours: Neighbours;
+  private neighbours: Neighbours;
   private held: { packet: Uint8Array; at: number }[] = [];
 
   /** Opens the interface. Throws {@link LinkError} `NO_PRIVILEGE`, `NO_DEVICE`. */
@@ -47,11 +64,47 @@ export class PacketSocketPort extends VnetPort {
     super(name, options.tap === undefined ? openSocket(facts.index, ethernet, options) : openTap(options.tap), true, ethernet ? ETHERNET.header : 0);
     this.ethernet = ethernet;
     this.mac = facts.mac;
+    this.index = facts.index;
+    this.tap = options.tap;
     this.addresses = options.addresses;
     this.gateways = options.gateways ?? [];
-    this.neighbours = new Neighbours(
-      facts.mac,
-      options.addresses.map((one) => one.address),
+    this.neighbours = this.newNeighbours();
+  }
+
+  protected override linkSource(): { source: LinkSource; assumed: boolean } {
+    return {
+      assumed: false,
+      source: {
+        namespace: () => Math.max(-1, namespaceOfSocket(this.fd)),
+        find: (links) => {
+          const facts = links.byName(this.name);
+          return facts === null || (facts.index !== this.index && !this.rebind(facts)) ? null : facts;
+        },
+        returnsAs: (name) => name === this.name,
+      },
+    };
+  }
+
+  /** What was learnt on the link before is worth nothing now. */
+  protected override linkChanged(up: boolean): void {
+    this.held = [];
+    if (up) this.neighbours = this.newNeighbours();
+  }
+
+  /** Another device has taken the name of ours, which was removed: a modem was plugged in again. Returns whether it can take its place. */
+  private rebind(facts: LinkFacts): boolean {
+    if (this.tap !== undefined || (facts.type === ARPHRD_ETHERNET) !== this.ethernet) return false;
+    bindPacket(this.fd, facts.index);
+    this.index = facts.index;
+    this.mac = facts.mac;
+    this.neighbours = this.newNeighbours();
+    return true;
+  }
+
+  private newNeighbours(): Neighbours {
+    return new Neighbours(
+      this.mac,
+      this.addresses.map((one) => one.address),
       (frame) => this.sendFrame(frame),
       () => this.release(),
     );
@@ -101,34 +154,17 @@ export class PacketSocketPort extends VnetPort {
   }
 }
 
-interface DeviceFacts {
-  index: number;
-  type: number;
-  mac: Uint8Array;
-  mtu: number;
-}
-
-/** Index, kind, link-layer address and MTU of an interface. Throws {@link LinkError} `NO_DEVICE`. */
-export function deviceFacts(name: string): DeviceFacts {
-  const read = (file: string): string => readFileSync(`/sys/class/net/${name}/${file}`, 'utf8').trim();
+/** Index, kind, link-layer address and MTU of an interface of this thread's network namespace. Throws {@link LinkError} `NO_DEVICE`. */
+export function deviceFacts(name: string): LinkFacts {
+  const links = new LinkClient();
   try {
-    if (name === '' || name.includes('/')) throw new Error('not a name');
-    const type = Number(read('type'));
-    if (type !== ARPHRD_ETHERNET && type !== ARPHRD_NONE)
-      throw new LinkError('NO_DEVICE', `interface ${name} is of kind ${type}; expected Ethernet (1) or one without a link layer, such as TUN (65534)`);
-    return {
-      index: Number(read('ifindex')),
-      type,
-      mtu: Number(read('mtu')),
-      mac: Uint8Array.from(
-        read('address')
-          .split(':')
-          .map((part) => Number.parseInt(part, 16)),
-      ),
-    };
-  } catch (error) {
-    if (error instanceof LinkError) throw error;
-    throw new LinkError('NO_DEVICE', `there is no interface "${name}" here; expected one of \`ip link\``, { cause: error });
+    const facts = links.byName(name);
+    if (facts === null) throw new LinkError('NO_DEVICE', `there is no interface "${name}" here; expected one of \`ip link\``);
+    if (facts.type !== ARPHRD_ETHERNET && facts.type !== ARPHRD_NONE)
+      throw new LinkError('NO_DEVICE', `interface ${name} is of kind ${facts.type}; expected Ethernet (1) or one without a link layer, such as TUN (65534)`);
+    return facts;
+  } finally {
+    links.close();
   }
 }
 

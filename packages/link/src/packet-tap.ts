@@ -1,9 +1,9 @@
 /** Looks on at packets of interfaces, from the IP header on: a packet socket, no libpcap. */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { DescriptorPoll } from './descriptor-poll.ts';
 import { LinkError } from './errors.ts';
 import { attachFilter, bindPacket, close, EAGAIN, packetSocket, read, setSocketOption } from './system.ts';
-import { pollDescriptor } from './vnet-port.ts';
 
 const SOL_PACKET = 263;
 const PACKET_IGNORE_OUTGOING = 23;
@@ -21,7 +21,7 @@ export interface PacketTapOptions {
 
 /** Throws {@link LinkError} `NO_PRIVILEGE` without CAP_NET_RAW, `NO_DEVICE`. */
 export class PacketTap {
-  private readonly socket: Socket;
+  private readonly poll: DescriptorPoll;
   private readonly fd: number;
   private readonly buffer: Uint8Array;
   private readonly onPacket: (bytes: Uint8Array, length: number) => void;
@@ -41,17 +41,19 @@ export class PacketTap {
       close(this.fd);
       throw error;
     }
-    this.socket = pollDescriptor(this.fd, this.buffer, (size) => {
-      this.onPacket(this.buffer, size);
-      this.drain();
+    this.poll = new DescriptorPoll(this.fd, this.buffer, {
+      read: (size) => {
+        this.onPacket(this.buffer, size);
+        this.drain();
+      },
+      // The interface went down: packets come again when it is up.
+      failed: (errno) => errno === constants.errno.ENETDOWN,
     });
-    this.socket.on('error', () => undefined);
-    this.socket.resume();
   }
 
   /** Does not keep the process alive. */
   unref(): void {
-    this.socket.unref();
+    this.poll.unref();
   }
 
   /** Takes what lies in the queue now, without waiting for the event loop. */
@@ -65,7 +67,7 @@ export class PacketTap {
 
   close(): void {
     this.stopped = true;
-    this.socket.destroy();
+    this.poll.close();
   }
 }
 

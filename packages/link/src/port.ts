@@ -22,6 +22,8 @@ export interface PacketPort {
   /** Sends a whole packet with complete checksums. */
   send(packet: Uint8Array): void;
   close(): void;
+  /** Tells when the link below goes down and comes up again, from then on; a port whose link is down says so at once. */
+  onLinkChange?(handler: (up: boolean) => void): void;
   /** Lets the process end although the port is open. */
   unref?(): void;
 }

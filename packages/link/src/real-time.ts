@@ -4,10 +4,12 @@ import type { LinkConfig } from '@subflow/emulator';
 import type { Host, Interface } from '@subflow/stack';
 import { fillTcpChecksum, segmentize } from '@subflow/wire';
 import { now } from './clock.ts';
+import { LongTimer } from './long-timer.ts';
 import type { PacketPort } from './port.ts';
 
-/** Timers fire up to a millisecond late: the last stretch is waited for by turning the event loop. */
+/** Timers fire up to a millisecond late, and count whole ones: the last stretch is waited for by turning the event loop. */
 const SPIN = 2_000;
+const MILLISECOND = 1_000;
 
 /** One end of an emulated link: takes packets off the link and puts packets on it. */
 export interface LinkEnd {
@@ -18,10 +20,9 @@ export interface LinkEnd {
 export class RealTimeNetwork {
   readonly agenda: Agenda;
   private readonly random: Random;
-  private timer: NodeJS.Timeout | null = null;
+  private readonly timer = new LongTimer(() => this.run());
   private immediate: NodeJS.Immediate | null = null;
   private stopped = false;
-  private background = false;
   private links = 0;
   /** Largest lateness of an action seen, microseconds. */
   worstLateness = 0;
@@ -87,13 +88,12 @@ export class RealTimeNetwork {
 
   /** Lets the process end although packets are under way. */
   unref(): void {
-    this.background = true;
-    this.timer?.unref();
+    this.timer.unref();
   }
 
   stop(): void {
     this.stopped = true;
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer.clear();
     if (this.immediate !== null) clearImmediate(this.immediate);
   }
 
@@ -103,21 +103,11 @@ export class RealTimeNetwork {
   }
 
   private arm(): void {
-    const wait = this.agenda.next - now();
-    if (this.timer !== null) {
-      clearTimeout(this.timer);
-      this.timer = null;
-    }
-    if (!Number.isFinite(wait)) return;
-    if (wait > SPIN) {
-      this.timer = setTimeout(
-        () => {
-          this.timer = null;
-          this.run();
-        },
-        Math.floor((wait - SPIN) / 1000),
-      );
-      if (this.background) this.timer.unref();
+    const { next } = this.agenda;
+    this.timer.clear();
+    if (!Number.isFinite(next)) return;
+    if (next - now() > SPIN) {
+      this.timer.set(next - SPIN - MILLISECOND);
       return;
     }
     this.immediate ??= setImmediate(() => {

@@ -21,6 +21,7 @@ const getsockopt_ = libc.func('int getsockopt(int fd, int level, int name, void 
 const setsockopt_ = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
 const if_nametoindex_ = libc.func('unsigned int if_nametoindex(const char *name)');
 const setns_ = libc.func('int setns(int fd, int kind)');
+const fcntl_ = libc.func('int fcntl(int fd, int command, long argument)');
 const recv_ = libc.func('long recv(int fd, void *buffer, unsigned long length, int flags)');
 
 export const O_RDWR = 2;
@@ -76,6 +77,20 @@ export function open(path: string, flags: number): number {
 
 export function close(fd: number): void {
   close_(fd);
+}
+
+const SIOCGSKNS = 0x894c;
+
+/** A descriptor of the network namespace of a socket; negative when the system does not tell (CAP_NET_ADMIN). */
+export function namespaceOfSocket(fd: number): number {
+  return ioctlValue_(fd, SIOCGSKNS, 0) as number;
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Another descriptor of the same file. Throws {@link LinkError}. */
+export function duplicate(fd: number): number {
+  return check(fcntl_(fd, F_DUPFD_CLOEXEC, 0) as number, 'fcntl F_DUPFD_CLOEXEC');
 }
 
 /** ioctl with a pointer; the buffer is passed in and out. */

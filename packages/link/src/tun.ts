@@ -1,16 +1,21 @@
 /** TUN devices: IP packets between this process and the kernel, with segmentation and checksum offload or without. */
 import { LinkError } from './errors.ts';
+import type { LinkSource } from './link-monitor.ts';
 import { close, errno, errnoName, ioctl, ioctlValue, O_CLOEXEC, O_NONBLOCK, O_RDWR, open } from './system.ts';
 import { VnetPort } from './vnet-port.ts';
 
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
+const TUNGETIFF = 0x800454d2;
+const TUNGETDEVNETNS = 0x54e3;
 const IFF_TUN = 0x0001;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 1;
 const TUN_F_TSO4 = 2;
 const TUN_F_TSO6 = 4;
+/** The descriptor's device was deleted. */
+const EBADFD = 77;
 /** The largest super-segment's payload: 64 KB less headers and options. */
 export const TUN_SEGMENTATION_LIMIT = 65535 - 120;
 
@@ -43,6 +48,28 @@ export class Tun extends VnetPort {
   constructor(name: string, options: TunOptions = {}) {
     const offload = options.offload ?? true;
     super(name, openTun(name, offload), offload, 0);
+  }
+
+  protected override linkSource(): { source: LinkSource; assumed: boolean } {
+    const { fd } = this;
+    // A device is made down, and its maker sets it up, perhaps elsewhere and under another name: the descriptor knows where and what it is.
+    return {
+      assumed: true,
+      source: {
+        namespace: () => {
+          const namespace = ioctlValue(fd, TUNGETDEVNETNS, 0);
+          if (namespace >= 0) return namespace;
+          if (errno() === EBADFD) return null;
+          throw new LinkError('SYSTEM_CALL', `TUNGETDEVNETNS ${this.name}: ${errnoName(errno())}`);
+        },
+        find: (links) => {
+          const request = new Uint8Array(40);
+          if (ioctl(fd, TUNGETIFF, request) < 0) return null;
+          return links.byName(new TextDecoder().decode(request.subarray(0, request.indexOf(0))));
+        },
+        returnsAs: () => true,
+      },
+    };
   }
 }
 

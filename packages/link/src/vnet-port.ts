@@ -1,7 +1,10 @@
 /** What TUN devices and packet sockets share: a descriptor with virtio-net headers, read in batches by the event loop's own poll. */
-import { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { fillTcpChecksum, segmentize, TCP } from '@subflow/wire';
 import type { TransmitSlot } from '@subflow/stack';
+import { DescriptorPoll } from './descriptor-poll.ts';
+import { LinkWatch } from './link-monitor.ts';
+import type { LinkSource } from './link-monitor.ts';
 import type { PacketHandler, PacketPort } from './port.ts';
 import { EAGAIN, errnoName, read, write } from './system.ts';
 
@@ -14,34 +17,8 @@ const GSO_TCPV6 = 4;
 const BUFFER = 70_000;
 /** Packets read before the stack gets to send: one acknowledgement then covers them all (+14 % when receiving). */
 const BATCH = 64;
-/** EIO and EBADFD of a TUN device, ENETDOWN of a packet socket: the device is down, nothing to read until it is up again. */
-const DOWN = new Set([5, 77, 100]);
-
-interface PipeHandle {
-  open(fd: number): number;
-}
-
-/**
- * A socket that polls any descriptor and reads into one buffer. (`process.binding` is the only way to such a handle;
- * 1.05 µs a packet this way, 12 with `fs.read`.) Closing it closes the descriptor.
- */
-export function pollDescriptor(fd: number, buffer: Uint8Array, onRead: (size: number) => void): Socket {
-  const { Pipe, constants } = (
-    process as unknown as { binding(name: string): { Pipe: new (type: number) => PipeHandle; constants: { SOCKET: number } } }
-  ).binding('pipe_wrap');
-  const handle = new Pipe(constants.SOCKET);
-  handle.open(fd);
-  return new Socket({
-    handle,
-    onread: {
-      buffer,
-      callback: (size: number) => {
-        onRead(size);
-        return true;
-      },
-    },
-  } as unknown as ConstructorParameters<typeof Socket>[0]);
-}
+/** Of a packet socket: its device went down, or is none; nothing to read until it is up again. */
+const { ENETDOWN } = constants.errno;
 
 export abstract class VnetPort implements PacketPort {
   readonly name: string;
@@ -51,10 +28,11 @@ export abstract class VnetPort implements PacketPort {
   readonly writeErrors = new Map<string, number>();
   protected handler: PacketHandler | null = null;
   protected closed = false;
-  private readonly fd: number;
+  protected readonly fd: number;
   /** Bytes between the virtio-net header and the IP header. */
   private readonly linkHeader: number;
-  private readonly socket: Socket;
+  private readonly poll: DescriptorPoll;
+  private watch: LinkWatch | null = null;
   private readonly hot = new Uint8Array(BUFFER);
   private readonly hotView = new DataView(this.hot.buffer);
   private readonly out = new Uint8Array(BUFFER);
@@ -65,15 +43,24 @@ export abstract class VnetPort implements PacketPort {
     this.fd = fd;
     this.offload = offload;
     this.linkHeader = linkHeader;
-    this.socket = pollDescriptor(fd, this.hot, (size) => this.readBatch(size));
-    this.socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (!DOWN.has(Math.abs(error.errno ?? 0))) this.closed = true;
+    this.poll = new DescriptorPoll(fd, this.hot, {
+      read: (size) => this.readBatch(size),
+      failed: (errno) => this.failed(errno),
     });
-    this.socket.resume();
   }
 
   onPackets(handler: PacketHandler): void {
     this.handler = handler;
+  }
+
+  onLinkChange(handler: (up: boolean) => void): void {
+    this.watch?.close();
+    if (this.closed) return;
+    const { source, assumed } = this.linkSource();
+    this.watch = new LinkWatch(source, assumed, (up) => {
+      this.linkChanged(up);
+      handler(up);
+    });
   }
 
   /** Sends the packet in `slot`. */
@@ -117,13 +104,22 @@ export abstract class VnetPort implements PacketPort {
   }
 
   unref(): void {
-    this.socket.unref();
+    this.poll.unref();
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.socket.destroy();
+    this.watch?.close();
+    this.poll.close();
+  }
+
+  /** Where the link of this port is; `assumed`: it counts as up before it has been set up. */
+  protected abstract linkSource(): { source: LinkSource; assumed: boolean };
+
+  /** The link went down, or is up again: perhaps another network. */
+  protected linkChanged(_up: boolean): void {
+    // Devices without a link layer remember nothing of it.
   }
 
   /** Writes the link-layer header of the packet at `at`; false while its destination is not known. */
@@ -148,6 +144,14 @@ export abstract class VnetPort implements PacketPort {
     if (this.offload) this.clearVnet();
     this.out.set(frame, vnet);
     this.writeBytes(this.out, vnet + frame.length);
+  }
+
+  /** Whatever else went wrong, the device is gone for good (EBADFD, a TUN device that was deleted). */
+  private failed(errno: number): boolean {
+    if (errno === ENETDOWN) return true;
+    this.watch?.lost();
+    this.close();
+    return false;
   }
 
   private hold(slot: TransmitSlot): void {

@@ -3,6 +3,8 @@
  * delay between starts, the first connection wins. No I/O of its own: looking up, trying and waiting are passed in.
  */
 import { isIP } from 'node:net';
+import { after } from '@subflow/link';
+import type { LongTimer } from '@subflow/link';
 
 export interface Candidate {
   address: string;
@@ -69,7 +71,7 @@ export function race(options: RaceOptions): Race {
   let unresolved = families.length;
   let started = false;
   let over = false;
-  let timer: NodeJS.Timeout | null = null;
+  let timer: LongTimer | null = null;
   let win!: (result: RaceResult) => void;
   let lose!: (error: Error) => void;
   const result = new Promise<RaceResult>((resolve, reject) => {
@@ -79,14 +81,14 @@ export function race(options: RaceOptions): Race {
 
   const stop = (): void => {
     over = true;
-    if (timer !== null) clearTimeout(timer);
+    timer?.clear();
     for (const attempt of running.values()) attempt.cancel();
     running.clear();
   };
 
   const next = (): void => {
     if (over) return;
-    if (timer !== null) clearTimeout(timer);
+    timer?.clear();
     timer = null;
     const candidate = queue.shift();
     if (candidate === undefined) {
@@ -117,7 +119,7 @@ export function race(options: RaceOptions): Race {
     });
     if (over || settled) return;
     running.set(candidate, attempt);
-    timer = setTimeout(next, attemptDelay);
+    timer = after(attemptDelay, next);
   };
 
   const found = (candidates: readonly Candidate[]): void => {
@@ -130,7 +132,7 @@ export function race(options: RaceOptions): Race {
   const start = (): void => {
     if (over || started) return;
     started = true;
-    if (timer !== null) clearTimeout(timer);
+    timer?.clear();
     next();
   };
 
@@ -144,7 +146,7 @@ export function race(options: RaceOptions): Race {
           if (running.size === 0 || timer === null) next();
         } else if (unresolved === 0 || (family === families[0] && queue.length > 0)) start();
         // RFC 8305 §3: the other family's answer came first; the preferred one gets a moment.
-        else if (queue.length > 0) timer ??= setTimeout(start, options.resolutionDelay ?? RESOLUTION_DELAY);
+        else if (queue.length > 0) timer ??= after(options.resolutionDelay ?? RESOLUTION_DELAY, start);
       },
       (error: Error) => {
         if (over) return;

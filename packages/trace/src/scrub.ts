@@ -25,9 +25,8 @@ import {
 } from '@subflow/wire';
 import type { U64 } from '@subflow/wire';
 import type { Analyzer } from './analysis/analyzer.ts';
-import type { Connection } from './analysis/connection.ts';
+import type { Connection, Subflow } from './analysis/connection.ts';
 import type { Side } from './analysis/events.ts';
-import type { Subflow } from './analysis/subflow.ts';
 
 /** A keyed one-way function: bytes to at least 16 bytes. */
 export type Keyed = (input: Uint8Array) => Uint8Array;

@@ -8,9 +8,9 @@ import { DataLevel } from './data-level.ts';
 import type { PointSink } from './data-level.ts';
 import { FlowTable } from './flow-table.ts';
 import { Fragments } from './fragments.ts';
+import { Subflow } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { Connections } from './signalling.ts';
-import { Subflow } from './subflow.ts';
 import type { Side, TraceEvent } from './events.ts';
 
 /** A conversation that says nothing for this long is over. */

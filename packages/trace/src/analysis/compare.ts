@@ -2,11 +2,10 @@
  * Two captures of the same connections, made at their two ends: which belong together (also behind address translation),
  * how far the clocks are apart, what was lost, delayed and changed on the way.
  */
-import type { Connection } from './connection.ts';
+import type { Connection, Subflow } from './connection.ts';
 import type { Fingerprints, HalfPrints, SynFacts } from './fingerprints.ts';
 import { Samples } from './samples.ts';
 import type { Distribution } from './samples.ts';
-import type { Subflow } from './subflow.ts';
 
 export interface DirectionComparison {
   sent: number;

@@ -1,12 +1,16 @@
-/** One Multipath TCP connection: its keys, its subflows, both directions of its data, and what happened. */
+/**
+ * One connection: its keys, its subflows, both directions of its data, and what happened. A connection and its subflows are one
+ * structure, each reached from the other, and so they stand in one file.
+ */
 import { keyMaterial, versionOf } from '@subflow/stack';
 import type { FallbackReason } from '@subflow/stack';
-import { CAPABLE_FLAG } from '@subflow/wire';
-import type { U64 } from '@subflow/wire';
-import { DataDirection } from './data.ts';
+import { CAPABLE_FLAG, formatAddress } from '@subflow/wire';
+import type { Segment, U64 } from '@subflow/wire';
 import type { Carrier, Pause } from './data.ts';
 import type { EventBody, Severity, Side, TraceEvent } from './events.ts';
-import type { Subflow } from './subflow.ts';
+import { Half } from './half.ts';
+import type { MptcpHalf } from './mptcp-half.ts';
+import { SideState } from './side-state.ts';
 
 /** Where the capture was made. `local`: both ends are so near that it cannot be told. */
 export type Vantage = 'client' | 'server' | 'middle' | 'local' | 'unknown';
@@ -20,47 +24,6 @@ const LONG_PAUSE = 200_000;
 /** Kept per connection; what comes after is counted. */
 const MOST_EVENTS = 4096;
 const MOST_SUBFLOWS = 256;
-/** The old subflow is silent this long: the traffic has moved. */
-const MOVED_AFTER = 500_000;
-/** Fewer bytes than this on the new subflow are a probe, not a move. */
-const MOVED_BYTES = 2000;
-
-export interface AnnouncedAddress {
-  addressId: number;
-  address: string;
-  port: number | null;
-  removed: boolean;
-}
-
-/** What one side said about itself. */
-export class SideState {
-  key: U64 | null = null;
-  /** int32. */
-  token: number | null = null;
-  /** Flags of its MP_CAPABLE; -1 before it. */
-  flags = -1;
-  readonly data: DataDirection = new DataDirection();
-  readonly addresses: Map<number, AnnouncedAddress> = new Map();
-  /** Data that may have moved to another subflow. */
-  private move: { from: number; to: number; time: number; packet: number; bytes: number } | null = null;
-  private active = 0;
-
-  /** New data on a subflow. Returns a move when one is certain by now. */
-  traffic(subflow: number, bytes: number, time: number, packet: number): { from: number; to: number; time: number; packet: number } | null {
-    if (this.active === 0) this.active = subflow;
-    if (subflow === this.active) {
-      this.move = null;
-      return null;
-    }
-    if (this.move === null || this.move.to !== subflow) this.move = { from: this.active, to: subflow, time, packet, bytes: 0 };
-    this.move.bytes += bytes;
-    if (time - this.move.time < MOVED_AFTER || this.move.bytes < MOVED_BYTES) return null;
-    const { move } = this;
-    this.active = subflow;
-    this.move = null;
-    return move;
-  }
-}
 
 export class Connection {
   readonly index: number;
@@ -237,4 +200,102 @@ export class Connection {
     this.note(this.span.end, 0, 0, 0, 'note', { type: 'connection-closed' });
     this.events.sort((a, b) => a.time - b.time);
   }
+}
+
+export type SubflowKind = 'plain' | 'initial' | 'join' | 'unknown';
+
+/** One subflow (a TCP connection, Multipath or not): both its directions, and what its handshake said. */
+export class Subflow {
+  /** As Wireshark's tcp.stream counts. */
+  readonly stream: number;
+  readonly ipVersion: number;
+  /** Initiator and responder: addresses as words, ports. */
+  readonly source: [number, number, number, number];
+  readonly destination: [number, number, number, number];
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** The flow table's forward direction is that of the initiator. */
+  readonly initiatorForward: boolean;
+  readonly halves: readonly [Half, Half] = [new Half(), new Half()];
+  mptcp: readonly [MptcpHalf, MptcpHalf] | null = null;
+  kind: SubflowKind = 'unknown';
+  connection: Connection | null = null;
+  /** Number within its connection, from 1. */
+  number = 0;
+  /** The initiator of the subflow is the connection's responder. */
+  flipped = false;
+  firstPacket = 0;
+  firstTime = 0;
+  lastTime = 0;
+  packets = 0;
+  /** Interface or file that each direction was first seen on, -1 before. */
+  readonly interfaces: [number, number] = [-1, -1];
+  /** When it was last seen there. */
+  readonly interfaceTimes: [number, number] = [0, 0];
+  /** Packets of other interfaces that had been seen already. */
+  copies = 0;
+
+  synTime = Number.NaN;
+  synAckTime = Number.NaN;
+  ackTime = Number.NaN;
+  established = false;
+  closed = false;
+  /** MP_JOIN: address identifiers, nonces and the token asked for. */
+  readonly addressIds: [number, number] = [0, 0];
+  readonly nonces: [number, number] = [0, 0];
+  token = 0;
+  /** Backup flag that each side gave, at the handshake or with MP_PRIO. */
+  readonly backup: [boolean, boolean] = [false, false];
+  /** MP_JOIN HMACs that were right and wrong. */
+  hmacRight = 0;
+  hmacWrong = 0;
+  /** Options by subtype, both directions. */
+  readonly options: Uint32Array = new Uint32Array(16);
+  /** A copy, seen behind an address translation. */
+  copyOf: Subflow | null = null;
+
+  constructor(stream: number, s: Segment, reversed: boolean, forward: boolean) {
+    const a: [number, number, number, number] = [s.source0, s.source1, s.source2, s.source3];
+    const b: [number, number, number, number] = [s.destination0, s.destination1, s.destination2, s.destination3];
+    this.stream = stream;
+    this.ipVersion = s.ipVersion;
+    this.source = reversed ? b : a;
+    this.destination = reversed ? a : b;
+    this.sourcePort = reversed ? s.destinationPort : s.sourcePort;
+    this.destinationPort = reversed ? s.sourcePort : s.destinationPort;
+    this.initiatorForward = forward !== reversed;
+  }
+
+  /** The connection's side that half `side` of this subflow belongs to. */
+  sideOf(side: Side): Side {
+    return this.flipped ? ((1 - side) as Side) : side;
+  }
+
+  get sourceAddress(): Uint8Array {
+    return addressBytes(this.source, this.ipVersion);
+  }
+
+  get destinationAddress(): Uint8Array {
+    return addressBytes(this.destination, this.ipVersion);
+  }
+
+  get sourceText(): string {
+    return endpointText(this.source, this.sourcePort, this.ipVersion);
+  }
+
+  get destinationText(): string {
+    return endpointText(this.destination, this.destinationPort, this.ipVersion);
+  }
+}
+
+export function addressBytes(words: readonly number[], version: number): Uint8Array {
+  const bytes = new Uint8Array(version === 4 ? 4 : 16);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < bytes.length / 4; i++) view.setInt32(4 * i, words[i]!);
+  return bytes;
+}
+
+function endpointText(words: readonly number[], port: number, version: number): string {
+  const address = formatAddress(addressBytes(words, version));
+  return version === 4 ? `${address}:${port}` : `[${address}]:${port}`;
 }

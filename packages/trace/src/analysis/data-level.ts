@@ -1,12 +1,11 @@
 /** The data level of packets (RFC 8684 §3.3): mappings learned, payload put in its place, DATA_ACKs, checksums. */
 import { addPiece, DSS_FLAG, dssPseudoHeader, finish, sum } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
-import type { Connection } from './connection.ts';
+import type { Connection, Subflow } from './connection.ts';
 import type { Side } from './events.ts';
 import { PAYLOAD } from './half.ts';
 import type { Connections } from './signalling.ts';
-import { MptcpHalf } from './subflow.ts';
-import type { Subflow } from './subflow.ts';
+import { MptcpHalf } from './mptcp-half.ts';
 
 /** Called for each payload, DATA_ACK and window: what graphs are drawn from. */
 export interface PointSink {

@@ -1,8 +1,7 @@
 /** What every packet of a connection looked like at one end: to be compared with the other end. */
 import { FLAG, FRAME, mptcpSubtype, OPTION, optionLengthAt, TCP } from '@subflow/wire';
 import type { Analyzer } from './analyzer.ts';
-import type { Connection } from './connection.ts';
-import type { Subflow } from './subflow.ts';
+import type { Connection, Subflow } from './connection.ts';
 
 /** Packets remembered per capture; what comes after is counted. */
 const MOST_PACKETS = 4_000_000;

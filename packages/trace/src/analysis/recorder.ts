@@ -1,8 +1,7 @@
 /** Every point of chosen connections, in columns: what graphs are drawn from and tables are written from. */
 import type { PointSink } from './data-level.ts';
-import type { Connection } from './connection.ts';
+import type { Connection, Subflow } from './connection.ts';
 import type { Side } from './events.ts';
-import type { Subflow } from './subflow.ts';
 
 /** Points of one kind per connection: what comes after is counted. */
 const MOST_POINTS = 4_000_000;

@@ -1,13 +1,13 @@
 /** What is known of a connection, as plain values: for JSON, screens and pictures. Times are microseconds from the capture's first packet. */
 import type { FallbackReason } from '@subflow/stack';
 import { formatAddress } from '@subflow/wire';
-import type { AnnouncedAddress, Connection, Vantage } from './connection.ts';
+import type { Connection, Subflow, SubflowKind, Vantage } from './connection.ts';
 import type { Burst } from './data.ts';
 import type { Side, TraceEvent } from './events.ts';
 import type { Half, RetransmissionCause } from './half.ts';
 import type { Distribution } from './samples.ts';
 import { asksForChecksum } from './signalling.ts';
-import type { Subflow, SubflowKind } from './subflow.ts';
+import type { AnnouncedAddress } from './side-state.ts';
 
 export interface HalfReport {
   packets: number;

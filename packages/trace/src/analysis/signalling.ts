@@ -15,9 +15,9 @@ import {
 } from '@subflow/wire';
 import type { AddAddr, MpCapable, MpJoinAck, MpJoinSyn, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
 import { Connection } from './connection.ts';
+import type { Subflow } from './connection.ts';
 import type { Side, TraceEvent } from './events.ts';
-import { MptcpHalf } from './subflow.ts';
-import type { Subflow } from './subflow.ts';
+import { MptcpHalf } from './mptcp-half.ts';
 
 /** Data sequence numbers of one connection lie this close together, seen from any of its subflows. */
 const SAME_STREAM = 64 * 1024 * 1024;
