@@ -17,7 +17,8 @@ const SERVER = parseAddress('192.0.2.2');
 const manager = eventPathManager((event) => {
   console.log(`${event.type} (token ${event.token.toString(16)})`);
   // A second subflow between the same addresses as soon as it is allowed.
-  if (event.type === 'established' && !event.serverSide) event.connection.join({ local: CLIENT, localId: 0, remote: SERVER, remotePort: 80, remoteId: 0 }, event.time);
+  if (event.type === 'established' && !event.serverSide)
+    event.connection.join({ local: CLIENT, localId: 0, remote: SERVER, remotePort: 80, remoteId: 0 }, event.time);
 });
 
 const agenda = new Agenda();

@@ -1,6 +1,6 @@
 /**
  * What is to be done about an arriving segment (RFC 9293 §3.10.7.4, with the checks of RFC 5961 and RFC 7323), decided
- * before anything changes: a pure function of the segment and the control block. Only an {@link Accepted} segment has the
+ * before anything changes: a pure function of the segment and the control block, which it cannot write to. Only an {@link Accepted} segment has the
  * positions that applying needs, so that no field of a segment that is about to be discarded can reach the state.
  */
 import type { Segment } from '@subflow/wire';
@@ -22,7 +22,7 @@ const ACK_TOO_OLD: Verdict = answer('tcp-ack-too-old', 'challenge');
 const SYN_AGAIN: Verdict = { kind: 'syn-again' };
 
 /** Judges a segment for a control block that is neither CLOSED nor in SYN-SENT. */
-export function judge(tcb: Tcb, segment: Segment, now: number): Verdict {
+export function judge(tcb: Readonly<Tcb>, segment: Segment, now: number): Verdict {
   const { flags, payloadLength } = segment;
   const syn = (flags & FLAG.syn) !== 0;
   const fin = (flags & FLAG.fin) !== 0;
@@ -57,7 +57,7 @@ export function judge(tcb: Tcb, segment: Segment, now: number): Verdict {
 }
 
 /** RFC 7323 §3.2, §5.3. */
-function judgeTimestamp(tcb: Tcb, segment: Segment, dataPosition: number, now: number): Verdict | null {
+function judgeTimestamp(tcb: Readonly<Tcb>, segment: Segment, dataPosition: number, now: number): Verdict | null {
   if (!tcb.timestamps) return null;
   if (!segment.hasTimestamps) {
     // The ACK of our SYN+ACK without the option: it did not reach the peer, and there will be no timestamps (`applySegment`).
@@ -77,14 +77,14 @@ function judgeTimestamp(tcb: Tcb, segment: Segment, dataPosition: number, now: n
  * filled the window sends it there. And to a closed window what begins at RCV.NXT is acceptable for its ACK and RST; its
  * text is trimmed away.
  */
-function inWindow(tcb: Tcb, position: number, end: number): boolean {
+function inWindow(tcb: Readonly<Tcb>, position: number, end: number): boolean {
   const { rcvNxt, rcvEdge } = tcb;
   if (position === rcvNxt) return true;
   if (end <= rcvNxt) return false;
   return position < rcvEdge || (position === rcvEdge && end - position <= 1);
 }
 
-function outside(tcb: Tcb, segment: Segment, dataPosition: number, end: number): Verdict {
+function outside(tcb: Readonly<Tcb>, segment: Segment, dataPosition: number, end: number): Verdict {
   const { rcvNxt } = tcb;
   const fin = (segment.flags & FLAG.fin) !== 0;
   const { payloadLength } = segment;
@@ -108,7 +108,7 @@ function answer(reason: AnswerReason, budget: Answered['budget']): Answered {
 }
 
 /** Judges a segment for a control block in SYN-SENT. */
-export function judgeSynSent(tcb: Tcb, segment: Segment): SynSentVerdict {
+export function judgeSynSent(tcb: Readonly<Tcb>, segment: Segment): SynSentVerdict {
   const { flags } = segment;
   const hasAck = (flags & FLAG.ack) !== 0;
   const acked = hasAck ? toPosition(tcb.iss, segment.ack, tcb.sndUna) : -1;

@@ -21,7 +21,7 @@ export function stampTimestamp(clock: number, id: number): number {
 }
 
 /** RFC 7323 §5.3 R1. */
-export function pawsRejects(tcb: Tcb, segment: Segment, now: number): boolean {
+export function pawsRejects(tcb: Readonly<Tcb>, segment: Segment, now: number): boolean {
   return ((segment.tsVal - tcb.tsRecent) | 0) < 0 && now - tcb.tsRecentAt < TS_RECENT_LIFETIME;
 }
 
