@@ -34,7 +34,7 @@ export interface ClientOptions {
   timestamps?: boolean;
   /** Window scale; none by default. */
   scale?: number;
-  /** The window field of every segment after the SYN, unless it says otherwise. */
+  /** The window field of every segment, unless it says otherwise. */
   window?: number;
 }
 
@@ -131,7 +131,7 @@ export class Client {
     if (scale !== undefined) options.push({ kind: 'window-scale', shift: scale });
     const speaks = this.mode === 'after fallback' || this.multipath;
     const capable = speaks ? [this.capable(this.version === 0 ? { senderKey: KEY } : {})] : [];
-    const [synAck] = this.segment({ flags: FLAG.syn, seq: this.irs, ack: 0, options, window: 65535 }, EMPTY, capable);
+    const [synAck] = this.segment({ flags: FLAG.syn, seq: this.irs, ack: 0, options, window: this.window }, EMPTY, capable);
     if (synAck === undefined) throw new Error('the SYN was not answered');
     return synAck;
   }
