@@ -241,6 +241,16 @@ export class Client {
     return { subtype: 'dss', flags: 3, dataAck: dataSequence(this.server!, this.received), dsn: null, ssn: 0, dataLength: 0, checksum: null };
   }
 
+  /** MP_FASTCLOSE with our host's key, or another one (RFC 8684 §3.5). */
+  fastclose(receiverKey: { high: number; low: number } = this.server!): MptcpOption {
+    return { subtype: 'fastclose', reserved: 0, receiverKey };
+  }
+
+  /** DATA_FIN behind everything sent, alone (RFC 8684 §3.3.3). */
+  dataFin(): MptcpOption {
+    return { subtype: 'dss', flags: 0x1c, dataAck: null, dsn: dataSequence(this.key, this.next), ssn: 0, dataLength: 1, checksum: null };
+  }
+
   private get version(): 0 | 1 {
     return this.mode === 'version 0' ? 0 : 1;
   }
