@@ -62,6 +62,8 @@ export class Client {
   private readonly key: KeyMaterial;
   private server: KeyMaterial | null = null;
   private connectionId = -1;
+  /** The latest timestamp of our host. */
+  private echo = 0;
 
   constructor(family: Family, mode: Mode, options: ClientOptions = {}) {
     this.family = family;
@@ -79,6 +81,7 @@ export class Client {
       const parsed = parsePacketValue(packet);
       if (isMalformed(parsed)) throw new Error(`our host sent ${parsed.reason}`);
       this.sent.push(parsed);
+      for (const option of parsed.tcp?.options ?? []) if (option.kind === 'timestamps') this.echo = option.value;
     });
     this.host.listen({ port: 80, multipath: mode !== 'plain TCP' });
   }
@@ -260,7 +263,7 @@ export class Client {
   }
 
   private timestampOption(): TcpOption[] {
-    return this.options.timestamps === true ? [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: this.clock, echo: 0 }] : [];
+    return this.options.timestamps === true ? [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: this.clock, echo: this.echo }] : [];
   }
 
   private capable(more: Partial<Extract<MptcpOption, { subtype: 'capable' }>>): MptcpOption {
