@@ -140,11 +140,9 @@ export class Scene {
     this.host.handlePacket(this.through, new DataView(packet.buffer), packet, 0, packet.length, true, this.now);
     const answers = this.drain();
     this.find(flow);
-    // Not even with MP_FASTCLOSE in it (RFC 9293 §3.10.7.1, RFC 8684 §3.5).
-    if (
-      (header.flags & wire.FLAG.rst) !== 0 &&
-      answers.some(({ tcp: answer }) => answer !== null && (answer.flags & wire.FLAG.rst) !== 0 && answer.destinationPort === flow.peerPort)
-    )
+    // Not even with MP_FASTCLOSE in it (RFC 9293 §3.10.7.1, RFC 8684 §3.5). Other subflows may be reset.
+    const same = ({ tcp: answer }: Packet): boolean => answer?.destinationPort === flow.peerPort && answer.sourcePort === flow.hostPort;
+    if ((header.flags & wire.FLAG.rst) !== 0 && answers.some((one) => (one.tcp!.flags & wire.FLAG.rst) !== 0 && same(one)))
       throw new Error('a reset was answered by a reset');
     return answers;
   }
