@@ -119,8 +119,8 @@ export class Scene {
     return [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: Math.floor(this.now / 1000), echo: 0 }, ...options];
   }
 
-  /** Sends a segment of a flow, with the numbers it should have unless `tcp` says otherwise; returns the answers. */
-  send(flow: Flow, flags: number, options: readonly TcpOption[] = [], payload = new Uint8Array(0), tcp: Partial<TcpHeader> = {}): Packet[] {
+  /** Hands a segment of a flow over, with the numbers it should have unless `tcp` says otherwise; what the host answers is not taken. */
+  deliver(flow: Flow, flags: number, options: readonly TcpOption[] = [], payload = new Uint8Array(0), tcp: Partial<TcpHeader> = {}): void {
     const { wire } = this.loaded;
     let room = 40;
     const header: TcpHeader = {
@@ -138,12 +138,17 @@ export class Scene {
     };
     const packet = wire.buildPacket(wire.ipHeader(flow.peer, this.local, wire.PROTOCOL.tcp), { tcp: header, payload });
     this.host.handlePacket(this.through, new DataView(packet.buffer), packet, 0, packet.length, true, this.now);
+  }
+
+  /** As {@link deliver}; returns the answers. */
+  send(flow: Flow, flags: number, options: readonly TcpOption[] = [], payload = new Uint8Array(0), tcp: Partial<TcpHeader> = {}): Packet[] {
+    const { FLAG } = this.loaded.wire;
+    this.deliver(flow, flags, options, payload, tcp);
     const answers = this.drain();
     this.find(flow);
     // Not even with MP_FASTCLOSE in it (RFC 9293 §3.10.7.1, RFC 8684 §3.5). Other subflows may be reset.
     const same = ({ tcp: answer }: Packet): boolean => answer?.destinationPort === flow.peerPort && answer.sourcePort === flow.hostPort;
-    if ((header.flags & wire.FLAG.rst) !== 0 && answers.some((one) => (one.tcp!.flags & wire.FLAG.rst) !== 0 && same(one)))
-      throw new Error('a reset was answered by a reset');
+    if ((flags & FLAG.rst) !== 0 && answers.some((one) => (one.tcp!.flags & FLAG.rst) !== 0 && same(one))) throw new Error('a reset was answered by a reset');
     return answers;
   }
 
