@@ -239,13 +239,16 @@ const synFlood = (cookies: 'never' | 'when-full' | 'always'): Case => ({
 });
 
 /** Joins with the right token, which go no further than their SYN (RFC 8684 §3.2). */
+/** Joins that wait for their third ACK under load: 1,024 at most. */
+const JOIN_TABLE = 1024 * 512;
+
 const joinSyns: Case = {
   name: 'join flood, SYNs with the right token',
   sizes: SIZES,
   make(n) {
     const { c, victim } = openMultipath();
     const slab = joinSlab(c, n, 0);
-    return { victim, slab, payload: [0, slab.length], limit: 8 * 8192, step: 1 };
+    return { victim, slab, payload: [0, slab.length], limit: 8 * 8192 + JOIN_TABLE, step: 1 };
   },
 };
 
@@ -275,7 +278,7 @@ const joinHmacs: Case = {
         view.setUint32(at + AT.ack, (tcp!.seq + 1) >>> 0);
       });
     };
-    return { victim, slab: joinSlab(c, batch, 0), payload: [0, packet.length], limit: 8 * 8192, step: 1, next };
+    return { victim, slab: joinSlab(c, batch, 0), payload: [0, packet.length], limit: 8 * 8192 + JOIN_TABLE, step: 1, next };
   },
 };
 

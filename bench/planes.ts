@@ -16,7 +16,7 @@ import { buildPacket, ETHERNET, ethernetFrame, FLAG, ipHeader, parseAddress, PRO
 import type { TcpOption } from '@subflow/wire';
 import { GENERATION_SIZE, generationValue, serviceKey, serviceValue } from '../packages/balancer/node/xdp/layout.ts';
 import { slotsOf } from '../packages/balancer/node/plan.ts';
-import { row } from './rows.ts';
+import { row, Runs, within } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const ROUNDS = 5;
@@ -248,15 +248,11 @@ export async function planes(): Promise<Row[]> {
   if (obstacle !== null) throw obstacle;
   removeLeftovers();
   const rig = new Rig();
-  const runs = new Map<string, number[]>(PLANES.map((one) => [one.name, []]));
+  const runs = new Map(PLANES.map((one) => [one.name, new Runs()]));
   try {
     for (let i = 0; i < ROUNDS; i++) {
       for (const plane of PLANES) {
-        const stop = await plane.start(rig);
-        // Tables are filled, code is warm.
-        rig.measure(Math.min(plane.packets, 3 * FLOWS));
-        runs.get(plane.name)!.push(rig.measure(plane.packets) / 1e6);
-        await stop();
+        await runs.get(plane.name)!.take(() => measurePlane(rig, plane));
         if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2Kround ${i + 1} of ${ROUNDS}: ${plane.name}`);
       }
     }
@@ -265,10 +261,21 @@ export async function planes(): Promise<Row[]> {
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
   const rows = PLANES.map((plane) => {
-    const peer = plane.peer === null ? null : runs.get(plane.peer)!.toSorted((a, b) => a - b)[ROUNDS >> 1]!;
-    return row(plane.name, 'Mpps', runs.get(plane.name)!, plane.peer, peer);
+    return row(plane.name, 'Mpps', runs.get(plane.name)!, plane.peer, plane.peer === null ? null : runs.get(plane.peer)!);
   });
   return [...rows, ...decisions(), ...(await shortConnections())];
+}
+
+/** Million packets a second through one plane. */
+async function measurePlane(rig: Rig, plane: Plane): Promise<number> {
+  const stop = await plane.start(rig);
+  try {
+    // Tables are filled, code is warm.
+    rig.measure(Math.min(plane.packets, 3 * FLOWS));
+    return rig.measure(plane.packets) / 1e6;
+  } finally {
+    await stop();
+  }
 }
 
 /** Nanoseconds for a packet in the program, by kind; what any program costs in such a run is taken off. */
@@ -396,8 +403,8 @@ function programOf(design: DesignName, alive: boolean): number {
 
 /** Connections that are opened, greeted and reset, a second: straight to a server, and through balancers. */
 async function shortConnections(): Promise<Row[]> {
-  const direct: Record<'tcp' | 'mptcp', number[]> = { tcp: [], mptcp: [] };
-  const through = new Map<string, Record<'tcp' | 'mptcp', number[]>>();
+  const direct = { tcp: new Runs(), mptcp: new Runs() };
+  const through = new Map<string, { tcp: Runs; mptcp: Runs }>();
   const world = new BalancerWorld({ servers: 2 });
   const directory = mkdtempSync(join(tmpdir(), 'subflow-short-'));
   try {
@@ -405,14 +412,7 @@ async function shortConnections(): Promise<Row[]> {
     const client = await world.startClient();
     for (let i = 0; i < ROUNDS; i++) {
       for (const kind of ['tcp', 'mptcp'] as const) {
-        const { perSecond } = await client.ask<{ perSecond: number }>({
-          do: 'short',
-          seconds: 1,
-          address: world.serverAddress(0),
-          port: SERVICE_PORT,
-          multipath: kind === 'mptcp',
-        });
-        direct[kind].push(perSecond);
+        await direct[kind].take(() => opened(client, world.serverAddress(0), kind));
       }
       for (const [design, forwarding] of [
         ['maglev', 'dsr'],
@@ -427,17 +427,10 @@ async function shortConnections(): Promise<Row[]> {
         );
         if (forwarding === 'encapsulation') world.servers.forEach((_, k) => world.shim(k));
         const child = await world.start(world.balancers[0]!, BALANCER, [file]);
-        const runs = through.get(design) ?? { tcp: [], mptcp: [] };
+        const runs = through.get(design) ?? { tcp: new Runs(), mptcp: new Runs() };
         through.set(design, runs);
         for (const kind of ['tcp', 'mptcp'] as const) {
-          const { perSecond } = await client.ask<{ perSecond: number }>({
-            do: 'short',
-            seconds: 1,
-            address: SERVICE,
-            port: SERVICE_PORT,
-            multipath: kind === 'mptcp',
-          });
-          runs[kind].push(perSecond);
+          await runs[kind].take(() => opened(client, SERVICE, kind));
         }
         const gone = new Promise((resolve) => child.once('exit', resolve));
         child.kill('SIGTERM');
@@ -452,9 +445,15 @@ async function shortConnections(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const kind of ['tcp', 'mptcp'] as const) {
     const label = kind === 'tcp' ? 'TCP' : 'Multipath TCP';
-    const peer = direct[kind].toSorted((a, b) => a - b)[ROUNDS >> 1]!;
     rows.push(row(`short connections, ${label}, direct`, '/s', direct[kind], null, null));
-    for (const [design, runs] of through) rows.push(row(`short connections, ${label}, xdp ${design}`, '/s', runs[kind], 'direct', peer));
+    for (const [design, runs] of through) rows.push(row(`short connections, ${label}, xdp ${design}`, '/s', runs[kind], 'direct', direct[kind]));
   }
   return rows;
+}
+
+/** Connections a second that a client opens to an address. */
+async function opened(client: Awaited<ReturnType<BalancerWorld['startClient']>>, address: string, kind: 'tcp' | 'mptcp'): Promise<number> {
+  const request = { do: 'short', seconds: 1, address, port: SERVICE_PORT, multipath: kind === 'mptcp' } as const;
+  // Its process ends with the world.
+  return (await within('the client', client.ask<{ perSecond: number }>(request), () => undefined)).perSecond;
 }

@@ -8,11 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeBigCapture } from '../test/trace/big-capture.ts';
-import { median, row } from './rows.ts';
+import { median, row, Runs, within } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const SIZE = Number(process.env['SUBFLOW_TRACE_SIZE'] ?? 500e6);
 const ROUNDS = 5;
+/** tshark has needed 103 s for the whole. */
+const READING = 300_000;
 /** tshark takes minutes for the whole: it gets the beginning, which flatters it (its memory grows with every packet). */
 const TSHARK_PACKETS = 600_000;
 const CLI = fileURLToPath(new URL('../packages/cli/bin/subflow.mjs', import.meta.url));
@@ -40,30 +42,32 @@ export async function trace(): Promise<Row[]> {
     const file = join(directory, 'once.pcap');
     const { packets, connections } = writeBigCapture(file, SIZE);
     console.log(`${(SIZE / 1e6).toFixed(0)} MB, ${packets.toLocaleString('en')} packets, ${connections} connections`);
-    const runs = { brief: [] as Run[], full: [] as Run[], tcpdump: [] as Run[], tshark: [] as Run[] };
+    const runs = { brief: [] as Run[], full: [] as Run[] };
+    const peers = { tcpdump: new Runs(), tcpdumpMemory: new Runs(), tshark: new Runs(), tsharkMemory: new Runs() };
     for (let round = 0; round < ROUNDS; round++) {
       runs.brief.push(await run(process.execPath, [CLI, 'trace', file, '--top', '0', '--brief']));
       runs.full.push(await run(process.execPath, [CLI, 'trace', file, '--top', '0']));
-      runs.tcpdump.push(await run('tcpdump', ['-r', file, '-n']));
-      runs.tshark.push(await run('tshark', ['-r', file, '-n', '-c', String(TSHARK_PACKETS), '-T', 'fields', ...FIELDS.flatMap((field) => ['-e', field])]));
+      await takeBoth(peers.tcpdump, peers.tcpdumpMemory, packets, () => run('tcpdump', ['-r', file, '-n']));
+      const fields = FIELDS.flatMap((field) => ['-e', field]);
+      await takeBoth(peers.tshark, peers.tsharkMemory, TSHARK_PACKETS, () =>
+        run('tshark', ['-r', file, '-n', '-c', String(TSHARK_PACKETS), '-T', 'fields', ...fields]),
+      );
     }
-    const rate = (name: keyof typeof runs, count = packets): number[] => runs[name].map((one) => count / one.seconds / 1e6);
+    const rate = (name: keyof typeof runs): number[] => runs[name].map((one) => packets / one.seconds / 1e6);
     const memory = (name: keyof typeof runs): number[] => runs[name].map((one) => one.peak);
-    const tcpdump = median(rate('tcpdump'));
-    const tshark = median(rate('tshark', TSHARK_PACKETS));
     const long = join(directory, 'four.pcap');
     const four = writeBigCapture(long, SIZE * 4);
     const briefLong = await run(process.execPath, [CLI, 'trace', long, '--top', '0', '--brief']);
     const fullLong = await run(process.execPath, [CLI, 'trace', long, '--top', '0']);
     return [
-      row('trace summary (--brief)', 'M pkt/s', rate('brief'), 'tcpdump -n', tcpdump),
+      row('trace summary (--brief)', 'M pkt/s', rate('brief'), 'tcpdump -n', peers.tcpdump),
       row('trace summary (--brief)', 'M pkt/s', rate('brief'), '1.5 M pkt/s', 1.5),
-      row('trace full analysis', 'M pkt/s', rate('full'), 'tcpdump -n', tcpdump),
-      row('trace full analysis', 'M pkt/s', rate('full'), 'tshark -T fields', tshark),
+      row('trace full analysis', 'M pkt/s', rate('full'), 'tcpdump -n', peers.tcpdump),
+      row('trace full analysis', 'M pkt/s', rate('full'), 'tshark -T fields', peers.tshark),
       row('trace summary, peak memory', 'MB', memory('brief'), '200 MB', 200, true),
       row('trace full analysis, peak memory', 'MB', memory('full'), '200 MB', 200, true),
-      row(`tcpdump, peak memory`, 'MB', memory('tcpdump'), null, null),
-      row(`tshark, peak memory (${TSHARK_PACKETS.toLocaleString('en')} packets)`, 'MB', memory('tshark'), null, null),
+      row(`tcpdump, peak memory`, 'MB', peers.tcpdumpMemory, null, null),
+      row(`tshark, peak memory (${TSHARK_PACKETS.toLocaleString('en')} packets)`, 'MB', peers.tsharkMemory, null, null),
       row(`four times as long: summary (${(four.packets / 1e6).toFixed(1)} M packets)`, 'MB', [briefLong.peak], 'once', median(memory('brief')), true),
       row('four times as long: full analysis', 'MB', [fullLong.peak], 'once', median(memory('full')), true),
       row('four times as long: full analysis', 'M pkt/s', [four.packets / fullLong.seconds / 1e6], 'once', median(rate('full'))),
@@ -71,6 +75,13 @@ export async function trace(): Promise<Row[]> {
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** One run of a peer, which gives two figures; a stall is noted with both. */
+async function takeBoth(rate: Runs, memory: Runs, packets: number, start: () => Promise<Run>): Promise<void> {
+  const once = start();
+  await rate.take(async () => packets / (await once).seconds / 1e6);
+  await memory.take(async () => (await once).peak);
 }
 
 interface Run {
@@ -92,11 +103,11 @@ async function run(program: string, args: readonly string[]): Promise<Run> {
       // It has just ended.
     }
   }, 20);
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
-  clearInterval(timer);
+  const code = await within(program, ended, () => child.kill('SIGKILL'), READING).finally(() => clearInterval(timer));
   if (code !== 0) throw new Error(`${program} ended with ${code}`);
   return { seconds: (performance.now() - started) / 1000, peak };
 }

@@ -3,28 +3,25 @@ import { parseAddress } from '@subflow/wire';
 import { Namespace, vethPair } from '@subflow/link';
 import { addressesOf, Bench } from '../test/interop/bench.ts';
 import { iperfClient } from '../test/interop/iperf-client.ts';
-import { median, row } from './rows.ts';
+import { row, Runs } from './rows.ts';
 import type { Row } from './rows.ts';
 
 const RUNS = 5;
 const SIZE = 2_000_000_000;
 
 export async function tun(): Promise<Row[]> {
-  const send: number[] = [];
-  const receive: number[] = [];
-  const mptcp: number[] = [];
-  const tcp: number[] = [];
+  const [send, receive, mptcp, tcp] = [new Runs(), new Runs(), new Runs(), new Runs()];
   for (let i = 0; i < RUNS; i++) {
-    send.push(await ours(false));
-    mptcp.push(await kernel(true));
-    receive.push(await ours(true));
-    tcp.push(await kernel(false));
+    await send.take(() => ours(false));
+    await mptcp.take(() => kernel(true));
+    await receive.take(() => ours(true));
+    await tcp.take(() => kernel(false));
   }
   return [
-    row('TUN: we receive', 'Gbit/s', receive, 'kernel Multipath TCP over veth', median(mptcp)),
-    row('TUN: we receive', 'Gbit/s', receive, 'kernel TCP over veth', median(tcp)),
-    row('TUN: we send', 'Gbit/s', send, 'kernel Multipath TCP over veth', median(mptcp)),
-    row('TUN: we send', 'Gbit/s', send, 'kernel TCP over veth', median(tcp)),
+    row('TUN: we receive', 'Gbit/s', receive, 'kernel Multipath TCP over veth', mptcp),
+    row('TUN: we receive', 'Gbit/s', receive, 'kernel TCP over veth', tcp),
+    row('TUN: we send', 'Gbit/s', send, 'kernel Multipath TCP over veth', mptcp),
+    row('TUN: we send', 'Gbit/s', send, 'kernel TCP over veth', tcp),
   ];
 }
 

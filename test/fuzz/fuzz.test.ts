@@ -5,15 +5,19 @@ import type { Instrumented } from './instrument.ts';
 import { liveTarget } from './live-target.ts';
 import { probeTarget } from './probe-target.ts';
 import { captureSeeds, packetSeeds, programSeeds } from './seeds.ts';
+import { StateCampaign } from './states/campaign.ts';
 import { traceTarget } from './trace-target.ts';
 import { wireTarget } from './wire-target.ts';
 
 const SEED = Number(process.env['SUBFLOW_SEED'] ?? 1);
+/** Milliseconds; the long campaign feeds all pairs. */
+const STATES_TIME = 15_000;
 let loaded: Instrumented;
 
+// Instrumenting takes some seconds, and ten times as long on a busy machine.
 beforeAll(async () => {
   loaded = await loadInstrumented(['wire', 'stack', 'trace', 'probe']);
-});
+}, 120_000);
 
 describe(`fuzzing (seed ${SEED}; the long campaign is npm run fuzz)`, () => {
   it('no bytes make a codec throw, and what it parses survives being emitted', () => {
@@ -44,6 +48,17 @@ describe(`fuzzing (seed ${SEED}; the long campaign is npm run fuzz)`, () => {
     expect(result.findings.map((finding) => `${finding.error} ${Buffer.from(finding.input).toString('hex')}`)).toEqual([]);
     expect(result.reached).toBeGreaterThan(600);
     expect(result.heapAfter - result.heapBefore).toBeLessThan(30e6);
+  });
+
+  it('no pair or triple of packets in any state, from either side, makes the stack throw, answer without end or keep anything', () => {
+    const campaign = new StateCampaign(loaded);
+    const result = campaign.run({ executions: 1e6, milliseconds: STATES_TIME, seed: SEED });
+    expect(
+      result.findings.map(
+        ({ steps, error, input }) => `${steps.join(' | ')}: ${error.split('\n').slice(0, 4).join('\n')} (npm run fuzz -- --target states --input ${input})`,
+      ),
+    ).toEqual([]);
+    expect(Math.min(result.singles, result.pairs, result.triples)).toBeGreaterThan(100);
   });
 
   it('would find a bug: one planted behind four bytes of an option is reached by its coverage', () => {

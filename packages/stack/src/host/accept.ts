@@ -10,7 +10,7 @@ import { bareResponse, cookieSynAck } from './stateless.ts';
 import type { Interface } from '../interface.ts';
 import { Connection } from '../mptcp/connection.ts';
 import { announceCreated } from '../mptcp/handshake.ts';
-import { joinHmac, keyMaterial, sameBytes } from '../mptcp/keys.ts';
+import { JoinHmac, keyMaterial, sameBytes } from '../mptcp/keys.ts';
 import { capableOptions, findJoinAck, findJoinSyn, isExtended } from '../mptcp/options.ts';
 import { hasKeys, MODE } from '../mptcp/state.ts';
 import type { ConnectionState, KeyedConnection, SubflowOrigin, SubflowState } from '../mptcp/state.ts';
@@ -217,7 +217,7 @@ function acceptJoin(host: HostCore, arrival: Arrival, join: MpJoinSyn): void {
     const localNonce = host.random32();
     const backup = (join.flags & 1) !== 0;
     host.joinTable.remember(ends, { token: join.token | 0, remoteNonce: join.nonce | 0, localNonce, remoteId: join.addressId, backup });
-    const hmac = joinHmac(connection.local, connection.remote, localNonce, join.nonce | 0, connection.version).subarray(0, 8);
+    const hmac = answerHmac(connection, localNonce, join.nonce | 0).subarray(0, 8);
     const option: MptcpOption = { subtype: 'join-synack', flags: 0, addressId: idOfJoined(host, connection, local), hmac, nonce: localNonce >>> 0 };
     sendCookie(host, arrival, cookieIsn(host, arrival), option);
     return;
@@ -269,9 +269,14 @@ function joinedSubflow(
   subflow.remoteBackup = join.backup;
   subflow.remoteNonce = join.remoteNonce;
   subflow.localNonce = join.localNonce;
-  subflow.hmac = joinHmac(connection.local, connection.remote, subflow.localNonce, subflow.remoteNonce, connection.version);
+  subflow.hmac = answerHmac(connection, subflow.localNonce, subflow.remoteNonce);
   connection.addSubflow(subflow);
   return subflow;
+}
+
+/** Our HMAC of a SYN+ACK with MP_JOIN (RFC 8684 §3.2). */
+function answerHmac(connection: KeyedConnection, localNonce: number, remoteNonce: number): Uint8Array {
+  return (connection.joinAnswers ??= new JoinHmac(connection.local, connection.remote, connection.version)).of(localNonce, remoteNonce);
 }
 
 /** Whether joins may come to this port: one of ours in this connection, an announced one, or a listener's (RFC 8684 §3.2). */

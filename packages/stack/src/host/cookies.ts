@@ -1,5 +1,4 @@
 /** SYN cookies with all that a Multipath TCP handshake needs (RFC 4987 §3.6, RFC 8684 §3.1): nothing is kept for MP_CAPABLE, little for MP_JOIN. */
-import { formatEndpoint } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import type { Ends } from '../ends.ts';
 import type { HostSecret } from '../tcp/keyed-hash.ts';
@@ -82,5 +81,5 @@ export class JoinTable {
 }
 
 function keyOf(ends: Ends): string {
-  return `${formatEndpoint(ends.local, ends.localPort)} ${formatEndpoint(ends.remote, ends.remotePort)}`;
+  return String.fromCharCode(ends.localPort, ends.remotePort, ...ends.local, ...ends.remote);
 }

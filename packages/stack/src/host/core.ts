@@ -82,7 +82,7 @@ export class HostCore implements TcpContext, MptcpContext {
   readonly secret: HostSecret;
   readonly tokens: TokenTable;
   readonly listeners = new ListenerTable();
-  readonly demux = new Demux();
+  readonly demux: Demux;
   readonly timeWaits: TimeWaitTable;
   traceData: boolean;
   protected readonly events: EventQueue;
@@ -108,6 +108,7 @@ export class HostCore implements TcpContext, MptcpContext {
     const secret = new Uint8Array(32);
     for (let i = 0; i < 32; i += 4) new DataView(secret.buffer).setInt32(i, this.entropy() | 0);
     this.secret = new HostSecret(secret);
+    this.demux = new Demux(new DataView(secret.buffer).getInt32(0) ^ new DataView(secret.buffer).getInt32(16));
     this.tokens = new TokenTable(() => this.random32(), this.mptcp.serverId, this.mptcp.maxTokens);
     this.limits = { subflows: this.mptcp.maxSubflows, addressesAccepted: this.mptcp.maxAddressesAccepted };
     this.congestion = congestionFactory(this.tcp.congestion);

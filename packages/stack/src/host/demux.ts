@@ -5,12 +5,18 @@ import type { Demultiplexed, Ends } from '../ends.ts';
 
 export class Demux {
   private readonly table = new Map<number, Demultiplexed>();
+  private readonly seed: number;
   size = 0;
 
-  insert(tcb: Demultiplexed): void {
-    tcb.hash = hashOf(wordsOf(tcb.remote), wordsOf(tcb.local), tcb.remotePort, tcb.localPort);
-    tcb.chain = this.table.get(tcb.hash) ?? null;
-    this.table.set(tcb.hash, tcb);
+  /** `seed`: 32 random bits, so that nobody can choose addresses and ports that fall into one chain. */
+  constructor(seed: number) {
+    this.seed = seed | 0;
+  }
+
+  insert(entry: Demultiplexed): void {
+    entry.hash = this.hashOfEnds(entry);
+    entry.chain = this.table.get(entry.hash) ?? null;
+    this.table.set(entry.hash, entry);
     this.size++;
   }
 
@@ -35,35 +41,44 @@ export class Demux {
 
   /** The connection a received segment belongs to, or null. */
   find(segment: Segment): Demultiplexed | null {
-    const source = segment.source0 ^ Math.imul(segment.source1, 3) ^ Math.imul(segment.source2, 5) ^ Math.imul(segment.source3, 7);
-    const destination = segment.destination0 ^ Math.imul(segment.destination1, 3) ^ Math.imul(segment.destination2, 5) ^ Math.imul(segment.destination3, 7);
-    const hash = hashOf(source, destination, segment.sourcePort, segment.destinationPort);
-    for (let tcb = this.table.get(hash) ?? null; tcb !== null; tcb = tcb.chain) if (matches(tcb, segment)) return tcb;
+    let hash = mix(mix(mix(this.seed, (segment.sourcePort << 16) | segment.destinationPort), segment.source0), segment.destination0);
+    if (segment.ipVersion === 6) {
+      hash = mix(mix(mix(hash, segment.source1), segment.source2), segment.source3);
+      hash = mix(mix(mix(hash, segment.destination1), segment.destination2), segment.destination3);
+    }
+    for (let entry = this.table.get(hash & SMALL) ?? null; entry !== null; entry = entry.chain) if (matches(entry, segment)) return entry;
     return null;
   }
 
   /** The connection between two given ends. */
-  findEnds({ local, localPort, remote, remotePort }: Ends): Demultiplexed | null {
-    const hash = hashOf(wordsOf(remote), wordsOf(local), remotePort, localPort);
-    for (let tcb = this.table.get(hash) ?? null; tcb !== null; tcb = tcb.chain) {
-      if (tcb.localPort === localPort && tcb.remotePort === remotePort && sameAddress(tcb.local, local) && sameAddress(tcb.remote, remote)) return tcb;
+  findEnds(ends: Ends): Demultiplexed | null {
+    const { local, localPort, remote, remotePort } = ends;
+    for (let entry = this.table.get(this.hashOfEnds(ends)) ?? null; entry !== null; entry = entry.chain) {
+      if (entry.localPort === localPort && entry.remotePort === remotePort && sameAddress(entry.local, local) && sameAddress(entry.remote, remote))
+        return entry;
     }
     return null;
   }
+
+  private hashOfEnds({ local, localPort, remote, remotePort }: Ends): number {
+    let hash = mix(mix(mix(this.seed, (remotePort << 16) | localPort), word(remote, 0)), word(local, 0));
+    if (local.length === 16) {
+      hash = mix(mix(mix(hash, word(remote, 4)), word(remote, 8)), word(remote, 12));
+      hash = mix(mix(mix(hash, word(local, 4)), word(local, 8)), word(local, 12));
+    }
+    return hash & SMALL;
+  }
 }
 
-/** A 30-bit hash: small integers are the fast keys of a Map. */
-function hashOf(source: number, destination: number, sourcePort: number, destinationPort: number): number {
-  let h = Math.imul(source ^ (destination << 7) ^ (destination >>> 25), 0x9e3779b1) ^ Math.imul((sourcePort << 16) | destinationPort, 0x85ebca6b);
-  h ^= h >>> 15;
+/** 30 bits: small integers are the fast keys of a Map. */
+const SMALL = 0x3fffffff;
+
+/** One word into a hash (the finalizer of MurmurHash3, a round for each word). */
+function mix(hash: number, word: number): number {
+  let h = Math.imul(hash ^ word, 0x85ebca6b);
+  h ^= h >>> 13;
   h = Math.imul(h, 0xc2b2ae35);
-  return (h ^ (h >>> 13)) & 0x3fffffff;
-}
-
-function wordsOf(address: Uint8Array): number {
-  let mixed = word(address, 0);
-  if (address.length === 16) mixed ^= Math.imul(word(address, 4), 3) ^ Math.imul(word(address, 8), 5) ^ Math.imul(word(address, 12), 7);
-  return mixed;
+  return h ^ (h >>> 16);
 }
 
 function word(bytes: Uint8Array, at: number): number {

@@ -58,7 +58,7 @@ export function receiveData(
 /** Data that waits for earlier data of another subflow: bounded by what it costs, as everything a peer can make us hold. */
 function holdAhead(connection: ConnectionState, bytes: Uint8Array, offset: number, length: number, position: number): void {
   const { host } = connection;
-  const held = (connection.outOfOrder ??= new OutOfOrder(host.chunks));
+  const held = (connection.outOfOrder ??= new OutOfOrder(host.chunks, connection.receiveLimit));
   if (held.cost + held.costOf(position, length) > memoryLimit(connection)) {
     // The subflow has acknowledged it: it is sent again at the data level (RFC 8684 §3.3.2).
     host.count('mptcp-out-of-order-full');

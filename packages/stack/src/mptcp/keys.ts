@@ -28,13 +28,31 @@ export function keyMaterial(high: number, low: number, version: MptcpVersion = V
   return { high: high | 0, low: low | 0, token: view.getInt32(0), idsnHigh: view.getInt32(end - 8), idsnLow: view.getInt32(end - 4) };
 }
 
+/** The HMAC of one direction's joins: the keys are taken in once, so that a flood of joins costs half of the hashing. */
+export class JoinHmac {
+  private readonly keyed: { clone(): { update(bytes: Uint8Array): { digest(): Uint8Array } } };
+
+  constructor(sender: U64, receiver: U64, version: MptcpVersion) {
+    this.keyed = hmac.create(version.hash, pairKey(sender, receiver));
+  }
+
+  /** See {@link joinHmac}. */
+  of(senderNonce: number, receiverNonce: number): Uint8Array {
+    return this.keyed.clone().update(nonces(senderNonce, receiverNonce)).digest();
+  }
+}
+
 /** HMAC of a join: keyed with sender's then receiver's key, over sender's then receiver's nonce (RFC 8684 §3.2). 32 bytes, 20 in version 0. */
 export function joinHmac(sender: U64, receiver: U64, senderNonce: number, receiverNonce: number, version: MptcpVersion = VERSION_1): Uint8Array {
+  return hmac(version.hash, pairKey(sender, receiver), nonces(senderNonce, receiverNonce));
+}
+
+function nonces(sender: number, receiver: number): Uint8Array {
   const message = new Uint8Array(8);
   const view = new DataView(message.buffer);
-  view.setInt32(0, senderNonce | 0);
-  view.setInt32(4, receiverNonce | 0);
-  return hmac(version.hash, pairKey(sender, receiver), message);
+  view.setInt32(0, sender | 0);
+  view.setInt32(4, receiver | 0);
+  return message;
 }
 
 /** The rightmost 64 bits of the HMAC over id, address and port (RFC 8684 §3.4.1); version 0 has none. */

@@ -10,7 +10,7 @@ import type { IntervalList } from '../intervals.ts';
 import type { Limits, MptcpConfig } from './config.ts';
 import type { CoupledFactory } from './congestion/controllers.ts';
 import type { MptcpCounter } from './counters.ts';
-import type { KeyMaterial } from './keys.ts';
+import type { JoinHmac, KeyMaterial } from './keys.ts';
 import type { JoinRequest, ManagedConnection, ManagedHost, ManagedSubflow, PathManager, PathManagerFactory, RemoteAddress } from './path-manager/types.ts';
 import type { RoomOf, ScheduledConnection, ScheduledSubflow, Scheduler, SchedulerFactory, SchedulingRequest } from './scheduler/types.ts';
 import type { ServiceType } from './service-type.ts';
@@ -177,6 +177,8 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   // Keys (RFC 8684 §3.1).
   local: KeyMaterial | null = null;
   remote: KeyMaterial | null = null;
+  /** Ours of the joins that come to us; made with the first. */
+  joinAnswers: JoinHmac | null = null;
   checksum: boolean;
   peerDeniesJoin = false;
   pathManagerTold = false;

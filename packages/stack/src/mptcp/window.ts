@@ -64,16 +64,15 @@ function tuneReceiveBuffer(connection: ConnectionState, now: number): void {
   connection.tuneBytes = connection.consumed;
 }
 
-/** Beyond the buffer, for what holding costs besides the bytes themselves. */
-const HOLDING_SHARE = 1.25;
-const HOLDING_EXTRA = 8192;
+/** Beyond the buffer: a few blocks, so that a small buffer too can hold a window with holes. */
+const HOLDING_EXTRA = 16_384;
 
 /** A remembered mapping and its place in the list, bytes. */
 export const MAPPING_COST = 160;
 
 /** Memory that data ahead of order may take at each level, everything counted, bytes. */
 export function memoryLimit(connection: ConnectionState): number {
-  return connection.receiveLimit * HOLDING_SHARE + HOLDING_EXTRA;
+  return connection.receiveLimit + HOLDING_EXTRA;
 }
 
 /** What the subflows may still hold: their data ahead of order, and mappings of data that is still to come. */

@@ -7,16 +7,20 @@ import type { ChunkPool } from '../buffers.ts';
 import { addInterval, IntervalList } from '../intervals.ts';
 import type { Interval } from '../intervals.ts';
 
-/** Size of a block: what the pool gives for small pieces; and what it costs with its object and its place in the table. */
-const BLOCK = 2048;
-const BLOCK_COST = BLOCK + 256;
-/** An interval and its place in the list, bytes. */
-const INTERVAL_COST = 64;
+/** Sizes of blocks, as the pool has them: small ones where the buffer is small. */
+const SMALL_BLOCK = 2048;
+const LARGE_BLOCK = 16_384;
+/** From this buffer on large blocks: their objects cost a fiftieth of what they hold and not a seventh. */
+const LARGE_BUFFER = 131_072;
+/** The object of a block and its place in the table; an interval, whose positions may need objects of their own, and its place. */
+const BLOCK_OBJECT = 300;
+const INTERVAL_COST = 96;
 /** The blocks that SACK reports from: the most recent arrivals (RFC 2018 §4). */
 const RECENT = 4;
 
 export class OutOfOrder {
   private readonly pool: ChunkPool;
+  private readonly blockSize: number;
   private readonly intervals = new IntervalList<Interval>();
   private readonly blocks = new Map<number, Uint8Array>();
   /** Positions of the latest arrivals, the latest first. */
@@ -24,13 +28,15 @@ export class OutOfOrder {
   /** Bytes of data held. */
   bytes = 0;
 
-  constructor(pool: ChunkPool) {
+  /** `buffer`: the bytes of data it may come to hold. */
+  constructor(pool: ChunkPool, buffer: number) {
     this.pool = pool;
+    this.blockSize = buffer >= LARGE_BUFFER ? LARGE_BLOCK : SMALL_BLOCK;
   }
 
   /** Memory held: blocks and intervals. */
   get cost(): number {
-    return this.blocks.size * BLOCK_COST + this.intervals.length * INTERVAL_COST;
+    return this.blocks.size * (this.blockSize + BLOCK_OBJECT) + this.intervals.length * INTERVAL_COST;
   }
 
   /** Holes are one fewer than these. */
@@ -48,9 +54,10 @@ export class OutOfOrder {
 
   /** What {@link cost} grows by at most when [position, position + length) is added. */
   costOf(position: number, length: number): number {
+    const size = this.blockSize;
     let blocks = 0;
-    for (let i = Math.floor(position / BLOCK); i * BLOCK < position + length; i++) if (!this.blocks.has(i)) blocks++;
-    return blocks * BLOCK_COST + INTERVAL_COST;
+    for (let i = Math.floor(position / size); i * size < position + length; i++) if (!this.blocks.has(i)) blocks++;
+    return blocks * (size + BLOCK_OBJECT) + INTERVAL_COST;
   }
 
   /** Copies bytes in; what is held already stays as it is. Returns the bytes added. */
@@ -76,18 +83,20 @@ export class OutOfOrder {
   peek(position: number): Uint8Array | null {
     const held = this.intervals.first;
     if (held === null || held.position > position || held.end <= position) return null;
-    const index = Math.floor(position / BLOCK);
-    return this.blocks.get(index)!.subarray(position - index * BLOCK, Math.min(held.end - index * BLOCK, BLOCK));
+    const size = this.blockSize;
+    const index = Math.floor(position / size);
+    return this.blocks.get(index)!.subarray(position - index * size, Math.min(held.end - index * size, size));
   }
 
   /** Drops everything before `position`. */
   release(position: number): void {
+    const size = this.blockSize;
     for (let first = this.intervals.first; first !== null && first.position < position; first = this.intervals.first) {
       const end = Math.min(first.end, position);
       // Blocks of which nothing behind `position` is held.
-      const lastIndex = Math.floor((end - 1) / BLOCK);
-      for (let i = Math.floor(first.position / BLOCK); i <= lastIndex; i++) {
-        if (i < lastIndex || !this.heldFrom(Math.max(end, i * BLOCK), (i + 1) * BLOCK)) this.drop(i);
+      const lastIndex = Math.floor((end - 1) / size);
+      for (let i = Math.floor(first.position / size); i <= lastIndex; i++) {
+        if (i < lastIndex || !this.heldFrom(Math.max(end, i * size), (i + 1) * size)) this.drop(i);
       }
       this.bytes -= end - first.position;
       if (first.end <= position) this.intervals.shift();
@@ -119,14 +128,15 @@ export class OutOfOrder {
   }
 
   private copyIn(bytes: Uint8Array, offset: number, length: number, position: number): void {
+    const size = this.blockSize;
     let at = position;
     let from = offset;
     while (at < position + length) {
-      const index = Math.floor(at / BLOCK);
+      const index = Math.floor(at / size);
       let block = this.blocks.get(index);
-      if (block === undefined) this.blocks.set(index, (block = this.pool.take(BLOCK)));
-      const skip = at - index * BLOCK;
-      const take = Math.min(position + length - at, BLOCK - skip);
+      if (block === undefined) this.blocks.set(index, (block = this.pool.take(size)));
+      const skip = at - index * size;
+      const take = Math.min(position + length - at, size - skip);
       if (take === 1) block[skip] = bytes[from]!;
       else block.set(bytes.subarray(from, from + take), skip);
       at += take;

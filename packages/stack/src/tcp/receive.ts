@@ -50,9 +50,10 @@ function takeInOrder(tcb: Tcb, bytes: Uint8Array, offset: number, length: number
 
 function takeAhead(tcb: Tcb, bytes: Uint8Array, offset: number, length: number, position: number): void {
   tcb.ackNow = true;
-  const held = (tcb.outOfOrder ??= new OutOfOrder(tcb.user.chunks));
+  const room = tcb.user.roomAhead();
+  const held = (tcb.outOfOrder ??= new OutOfOrder(tcb.user.chunks, room));
   // What it costs counts, not what it carries. Not kept and not reported: it will be sent again.
-  if (held.costOf(position, length) > tcb.user.roomAhead()) {
+  if (held.costOf(position, length) > room) {
     tcb.context.count('tcp-out-of-order-full');
     return;
   }
