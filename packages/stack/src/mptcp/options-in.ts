@@ -2,7 +2,7 @@
 import { DSS_FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { MpCapable, MpFastclose, MpPrio, MptcpOption, MpTcprst, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
-import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
+import { finishIfDone, limitHalfClose, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
 import { dataAcknowledged } from './data-ack.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, hasSubtype, infiniteMapping, receivedFail } from './fallback.ts';
@@ -243,6 +243,7 @@ function takeDataAck(connection: KeyedConnection, subflow: SubflowState, segment
   if (connection.finAcknowledged && !before) {
     connection.finAt = 0;
     finishIfDone(connection, now);
+    limitHalfClose(connection, now);
   }
   if (wider && !connection.closed) wakeSenders(connection);
 }

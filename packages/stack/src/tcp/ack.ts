@@ -8,7 +8,7 @@ import { sampleRtt } from './rtt.ts';
 import { toPosition } from './sequence.ts';
 import { CONGESTION } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { armRetransmission, leastUsefulWindow, stopPersist } from './timers.ts';
+import { armRetransmission } from './timers.ts';
 import type { Accepted } from './verdict.ts';
 
 /** What one ACK has delivered. */
@@ -138,6 +138,5 @@ function updateWindow(tcb: Tcb, { segment, position, acked }: Accepted): boolean
   // A window may shrink, and what lies beyond may not be sent any more (RFC 9293 §3.8.6, MUST-34). Under Multipath TCP it
   // belongs to the data level and only looks smaller from one subflow: there it never moves left (RFC 8684 §3.3.4).
   if (edge > tcb.sndWndEdge || !tcb.user.sharesWindow) tcb.sndWndEdge = edge;
-  if (tcb.sndWndEdge - tcb.sndNxt >= leastUsefulWindow(tcb)) stopPersist(tcb);
   return changed;
 }

@@ -8,7 +8,7 @@ import { writeSegment } from './segment-writer.ts';
 import type { Outgoing } from './segment-writer.ts';
 import { CONGESTION, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { armPersist, armRetransmission, leastUsefulWindow } from './timers.ts';
+import { armPersist, armRetransmission, leastUsefulWindow, stopPersist, usableWindow } from './timers.ts';
 import type { TransmitSlot } from './transmit-slot.ts';
 import { SEGMENT_KIND } from './user.ts';
 
@@ -90,8 +90,10 @@ function bare(position: number, flags: number): Outgoing {
  * be used: the persist timer has to run (RFC 9293 §3.8.6.1, §3.8.6.2.1).
  */
 function watchWindow(tcb: Tcb, now: number): void {
-  if (tcb.queue.outstanding || (tcb.queue.unsent === null && tcb.user.waiting() === 0)) return;
-  if (tcb.sndWndEdge - tcb.sndNxt < leastUsefulWindow(tcb)) armPersist(tcb, now);
+  if (tcb.queue.outstanding) return;
+  const waits = tcb.queue.unsent !== null || tcb.user.waiting() > 0;
+  if (waits && usableWindow(tcb) < leastUsefulWindow(tcb)) armPersist(tcb, now);
+  else if (tcb.persistSince !== 0) stopPersist(tcb);
 }
 
 function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
