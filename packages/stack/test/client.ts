@@ -34,7 +34,7 @@ export interface ClientOptions {
   timestamps?: boolean;
   /** Window scale; none by default. */
   scale?: number;
-  /** The window field of every segment after the SYN, unless it says otherwise. */
+  /** The window field of every segment, unless it says otherwise. */
   window?: number;
 }
 
@@ -62,6 +62,8 @@ export class Client {
   private readonly key: KeyMaterial;
   private server: KeyMaterial | null = null;
   private connectionId = -1;
+  /** The latest timestamp of our host. */
+  private echo = 0;
 
   constructor(family: Family, mode: Mode, options: ClientOptions = {}) {
     this.family = family;
@@ -79,6 +81,7 @@ export class Client {
       const parsed = parsePacketValue(packet);
       if (isMalformed(parsed)) throw new Error(`our host sent ${parsed.reason}`);
       this.sent.push(parsed);
+      for (const option of parsed.tcp?.options ?? []) if (option.kind === 'timestamps') this.echo = option.value;
     });
     this.host.listen({ port: 80, multipath: mode !== 'plain TCP' });
   }
@@ -131,7 +134,7 @@ export class Client {
     if (scale !== undefined) options.push({ kind: 'window-scale', shift: scale });
     const speaks = this.mode === 'after fallback' || this.multipath;
     const capable = speaks ? [this.capable(this.version === 0 ? { senderKey: KEY } : {})] : [];
-    const [synAck] = this.segment({ flags: FLAG.syn, seq: this.irs, ack: 0, options, window: 65535 }, EMPTY, capable);
+    const [synAck] = this.segment({ flags: FLAG.syn, seq: this.irs, ack: 0, options, window: this.window }, EMPTY, capable);
     if (synAck === undefined) throw new Error('the SYN was not answered');
     return synAck;
   }
@@ -241,6 +244,16 @@ export class Client {
     return { subtype: 'dss', flags: 3, dataAck: dataSequence(this.server!, this.received), dsn: null, ssn: 0, dataLength: 0, checksum: null };
   }
 
+  /** MP_FASTCLOSE with our host's key, or another one (RFC 8684 §3.5). */
+  fastclose(receiverKey: { high: number; low: number } = this.server!): MptcpOption {
+    return { subtype: 'fastclose', reserved: 0, receiverKey };
+  }
+
+  /** DATA_FIN behind everything sent, alone (RFC 8684 §3.3.3). */
+  dataFin(): MptcpOption {
+    return { subtype: 'dss', flags: 0x1c, dataAck: null, dsn: dataSequence(this.key, this.next), ssn: 0, dataLength: 1, checksum: null };
+  }
+
   private get version(): 0 | 1 {
     return this.mode === 'version 0' ? 0 : 1;
   }
@@ -250,7 +263,7 @@ export class Client {
   }
 
   private timestampOption(): TcpOption[] {
-    return this.options.timestamps === true ? [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: this.clock, echo: 0 }] : [];
+    return this.options.timestamps === true ? [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: this.clock, echo: this.echo }] : [];
   }
 
   private capable(more: Partial<Extract<MptcpOption, { subtype: 'capable' }>>): MptcpOption {
