@@ -133,10 +133,14 @@ export class Host extends HostCore {
       multipath = false;
     }
     const localPort = options.localPort ?? this.freePort(local, options.remote, options.port);
-    if (localPort === null) throw new StackError('NO_PORTS', `all ${EPHEMERAL_COUNT} ephemeral ports to ${formatEndpoint(options.remote, options.port)} are in use`);
+    if (localPort === null)
+      throw new StackError('NO_PORTS', `all ${EPHEMERAL_COUNT} ephemeral ports to ${formatEndpoint(options.remote, options.port)} are in use`);
     const inUse = { local, localPort, remote: options.remote, remotePort: options.port };
     if (this.demux.findEnds(inUse) !== null)
-      throw new StackError('ADDRESS_IN_USE', `there is a connection from ${formatEndpoint(local, localPort)} to ${formatEndpoint(options.remote, options.port)} already`);
+      throw new StackError(
+        'ADDRESS_IN_USE',
+        `there is a connection from ${formatEndpoint(local, localPort)} to ${formatEndpoint(options.remote, options.port)} already`,
+      );
     const { remote, port } = options;
     const origin = { id: this.nextConnection(), active: true, listener: -1, localPort, remoteAddress: remote, remotePort: port, multipath };
     const connection = new Connection(this, origin);
@@ -352,7 +356,16 @@ const PARSE_REASONS: readonly string[] = [
 
 /** What of the options of `connect` stays with the connection. */
 function settingsOf(options: ConnectOptions): ConnectionSettings {
-  const { remote: _remote, port: _port, local: _local, localPort: _localPort, multipath: _multipath, versions: _versions, fastOpen: _fastOpen, ...rest } = options;
+  const {
+    remote: _remote,
+    port: _port,
+    local: _local,
+    localPort: _localPort,
+    multipath: _multipath,
+    versions: _versions,
+    fastOpen: _fastOpen,
+    ...rest
+  } = options;
   const { service, ...settings } = rest;
   return service === undefined || service === 'none' ? settings : { ...settings, service };
 }

@@ -52,7 +52,10 @@ export class Connection extends ConnectionState {
   /** Drops `count` bytes that were read. Throws {@link StackError} `BAD_ARGUMENT` for more than are readable. */
   consume(count: number, now: number): void {
     if (!Number.isInteger(count) || count < 0 || count > this.received.length)
-      throw new StackError('BAD_ARGUMENT', `consume(${count}) of connection ${this.id}; expected a whole number up to the ${this.received.length} bytes that are readable`);
+      throw new StackError(
+        'BAD_ARGUMENT',
+        `consume(${count}) of connection ${this.id}; expected a whole number up to the ${this.received.length} bytes that are readable`,
+      );
     this.received.consume(count);
     this.bytesRead += count;
     this.readableTold = false;

@@ -98,6 +98,7 @@ function watchWindow(tcb: Tcb, now: number): void {
 
 function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   tcb.synPending = false;
+  if (tcb.unackedSince === 0) tcb.unackedSince = now;
   tcb.synCount++;
   tcb.sndNxt = Math.max(tcb.sndNxt, 1);
   const passive = tcb.state === STATE.synReceived;
@@ -141,6 +142,7 @@ function sendAck(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
 
 function sendFin(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   const again = tcb.fin === 'lost';
+  if (tcb.unackedSince === 0) tcb.unackedSince = now;
   tcb.fin = 'inFlight';
   if (tcb.sndNxt === tcb.sndEnd) tcb.sndNxt = tcb.sndEnd + 1;
   if (tcb.state === STATE.established) tcb.state = STATE.finWait1;

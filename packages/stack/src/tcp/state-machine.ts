@@ -19,6 +19,7 @@ import { windowShift } from './window.ts';
 /** Starts an active open (RFC 9293 §3.10.1). */
 export function openActive(tcb: Tcb, now: number): void {
   tcb.state = STATE.synSent;
+  tcb.activeOpen = true;
   tcb.sndNxt = 0;
   tcb.rcvScale = windowShift(tcb.context.tcp.maxReceiveBuffer);
   tcb.synPending = true;
@@ -155,6 +156,7 @@ function takeFirstWindow(tcb: Tcb, window: number, acked: number): void {
 function established(tcb: Tcb, now: number): void {
   tcb.timeouts = 0;
   tcb.backoff = 0;
+  tcb.unackedSince = 0;
   armRetransmission(tcb, now);
   if (tcb.keepaliveIdle > 0) tcb.keepaliveAt = now + tcb.keepaliveIdle;
   tcb.user.onEstablished(now);

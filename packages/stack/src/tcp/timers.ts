@@ -93,8 +93,9 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   tcb.backoff++;
   if (tcb.state === STATE.synSent || tcb.state === STATE.synReceived) {
     const limit = tcb.state === STATE.synSent ? tcp.synRetries : tcp.synAckRetries;
-    if (tcb.timeouts > limit) {
-      remove(tcb, CLOSE_REASON.timeout, now);
+    const overdue = isOverdue(tcb, now);
+    if (overdue || tcb.timeouts > limit) {
+      remove(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
       return;
     }
     tcb.synPending = true;
@@ -102,7 +103,7 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
     tcb.context.wake(tcb);
     return;
   }
-  const overdue = tcp.userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= tcp.userTimeout;
+  const overdue = isOverdue(tcb, now);
   // A peer that answers but offers no window is alive (RFC 9293 §3.8.6.1).
   if (tcb.sndWnd === 0 && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
   if (overdue || tcb.timeouts > tcp.maxRetransmits) {
@@ -115,6 +116,12 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   tcb.retransmitAt = now + backedOffRto(tcb);
   tcb.user.onTimeout(tcb.timeouts, now);
   tcb.context.wake(tcb);
+}
+
+/** Whether something sent (SYN and FIN too) has not been acknowledged for as long as the user timeout allows (RFC 9293 §3.9.1). */
+function isOverdue(tcb: Tcb, now: number): boolean {
+  const { userTimeout } = tcb.context.tcp;
+  return userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= userTimeout;
 }
 
 /**
