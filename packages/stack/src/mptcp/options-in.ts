@@ -15,6 +15,9 @@ import { wakeSenders } from './wake.ts';
 import { answerAgain } from '../tcp/answers.ts';
 import type { Accepted } from '../tcp/verdict.ts';
 
+/** A DATA_FIN is repeated no faster than this by who waits for its DATA_ACK, microseconds. */
+const LEAST_FIN_INTERVAL = 100_000;
+
 /** Processes the options of an accepted segment. Returns false when the segment must go no further. */
 export function segmentOptions(subflow: SubflowState, accepted: Accepted, now: number): boolean {
   const { connection } = subflow;
@@ -189,7 +192,9 @@ function takeDataFin(subflow: SubflowState, at: number, now: number): void {
     connection.remoteFin = at;
     subflow.tcb.ackNow = true;
     if (at === connection.dataRcvNxt) remoteFinReached(connection, now);
-  } else if (connection.receiveEnded) {
+  } else if (connection.receiveEnded && now - connection.finAnsweredAt >= LEAST_FIN_INTERVAL) {
+    // Not for each of the ACKs that were on their way when ours left.
+    connection.finAnsweredAt = now;
     answerAgain(subflow.tcb, now);
   }
 }

@@ -223,6 +223,8 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   receiveLimit: number;
   outOfOrder: OutOfOrder | null = null;
   remoteFin = -1;
+  /** When a DATA_FIN that came again was last answered. */
+  finAnsweredAt = Number.NEGATIVE_INFINITY;
   receiveEnded = false;
   readableTold = false;
   receiveDelta = 0;
