@@ -249,6 +249,11 @@ export class Client {
     return { subtype: 'fastclose', reserved: 0, receiverKey };
   }
 
+  /** DATA_FIN behind everything sent, and DATA_ACK of our host's (RFC 8684 §3.3.3). */
+  bothFins(): MptcpOption {
+    return { ...this.dataFin(), flags: 0x1f, dataAck: dataSequence(this.server!, this.received + 1) } as MptcpOption;
+  }
+
   /** DATA_FIN behind everything sent, alone (RFC 8684 §3.3.3). */
   dataFin(): MptcpOption {
     return { subtype: 'dss', flags: 0x1c, dataAck: null, dsn: dataSequence(this.key, this.next), ssn: 0, dataLength: 1, checksum: null };
