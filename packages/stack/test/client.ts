@@ -36,6 +36,8 @@ export interface ClientOptions {
   scale?: number;
   /** The window field of every segment, unless it says otherwise. */
   window?: number;
+  /** Our host hands down super-segments, which are cut on the way. */
+  offload?: boolean;
 }
 
 const KEY = { high: 0x01234567, low: 0x89abcdef } as const;
@@ -76,7 +78,12 @@ export class Client {
     this.host = new Host({ entropy: () => random.uint32(), ...options.host, tcp: { nagle: false, ...options.host?.tcp } });
     this.node = new EmulatedHost('host', this.host, this.agenda);
     this.node.onEvent = (event) => void this.events.push(event);
-    this.through = this.host.addInterface({ name: 'if0', mtu: 1500, addresses: [{ address: local, bits }] });
+    this.through = this.host.addInterface({
+      name: 'if0',
+      mtu: 1500,
+      addresses: [{ address: local, bits }],
+      segmentationLimit: options.offload === true ? 65_415 : 0,
+    });
     this.node.attach(this.through, (packet) => {
       const parsed = parsePacketValue(packet);
       if (isMalformed(parsed)) throw new Error(`our host sent ${parsed.reason}`);
