@@ -115,9 +115,10 @@ export class OffPath {
 
 /**
  * Whether TCP has to act on the segment: it is where it should be, by chance. Such a guess is what RFC 5961 makes
- * unlikely, not impossible, and no business of this property.
+ * unlikely, not impossible, and no business of this property. `state` is the block's, unless the block itself is no longer
+ * kept (TIME-WAIT).
  */
-export function isLucky(tcb: Tcb, { seq, ack, flags, payload }: Forged): boolean {
+export function isLucky(tcb: Tcb, { seq, ack, flags, payload }: Forged, state: number = tcb.state): boolean {
   const syn = (flags & FLAG.syn) !== 0;
   const rst = (flags & FLAG.rst) !== 0;
   const acks = (flags & FLAG.ack) !== 0;
@@ -125,23 +126,23 @@ export function isLucky(tcb: Tcb, { seq, ack, flags, payload }: Forged): boolean
   const acked = (ack - (tcb.iss + tcb.sndUna)) | 0;
   const flight = tcb.sndNxt - tcb.sndUna;
   // To a port that listens, the very ACK that began a connection may begin it once more: its number is a cookie (RFC 4987 §3.6).
-  if (tcb.state === STATE.closed) return opens || (acks && !rst && ((seq - tcb.irs) | 0) === 1 && ((ack - tcb.iss) | 0) === 1);
+  if (state === STATE.closed) return opens || (acks && !rst && ((seq - tcb.irs) | 0) === 1 && ((ack - tcb.iss) | 0) === 1);
   // A SYN alone is a simultaneous open (RFC 9293 §3.5): anybody may send it.
-  if (tcb.state === STATE.synSent) return acks ? acked > 0 && acked <= flight : opens;
+  if (state === STATE.synSent) return acks ? acked > 0 && acked <= flight : opens;
   // From TIME-WAIT a SYN may begin anew (RFC 9293 §3.6.1), and the FIN again restarts it.
   const from = (seq - (tcb.irs + tcb.rcvNxt)) | 0;
   const to = from + payload.length + (syn ? 1 : 0) + ((flags & FLAG.fin) !== 0 ? 1 : 0);
-  if (tcb.state === STATE.timeWait && (opens || ((flags & FLAG.fin) !== 0 && to === 0))) return true;
-  if (tcb.state === STATE.synReceived && syn && seq >>> 0 === tcb.irs >>> 0) return true;
+  if (state === STATE.timeWait && (opens || ((flags & FLAG.fin) !== 0 && to === 0))) return true;
+  if (state === STATE.synReceived && syn && seq >>> 0 === tcb.irs >>> 0) return true;
   // One octet beyond the window is taken by many (Linux, too), and a closed window by all that keep to RFC 9293 §3.10.7.4.
   const inWindow = from <= tcb.rcvEdge - tcb.rcvNxt && (from >= 0 || to > 0);
   if (!inWindow) return false;
   if (rst) return from === 0;
   // A half-open connection goes back to LISTEN (RFC 9293 §3.10.7.4, fourth); the others challenge.
-  if (syn) return tcb.state === STATE.synReceived;
+  if (syn) return state === STATE.synReceived;
   if (!acks) return false;
   // Old acknowledgements are acceptable for as long as the largest window (RFC 5961 §5.2): 2^30 at most.
-  return tcb.state === STATE.synReceived ? acked > 0 && acked <= flight : acked >= -(2 ** 30) && acked <= flight;
+  return state === STATE.synReceived ? acked > 0 && acked <= flight : acked >= -(2 ** 30) && acked <= flight;
 }
 
 function drawSegment(tcb: Tcb, random: Random, noise: Uint8Array): Forged {

@@ -1,5 +1,6 @@
 /** Kernel peers that tell what they know: `server PORT BYTES` sends, `client HOST PORT` receives; JSON on standard output. */
 import { once } from 'node:events';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { connect, createServer, kernelBackend } from '@subflow/net';
 import { readMptcpInfo, readSubflows } from '@subflow/link/kernel';
 
@@ -44,6 +45,9 @@ if (role === 'server') {
   });
   server.listen(Number(first), '0.0.0.0', () => process.stdout.write('listening\n'));
 } else {
+  // How late this process was told of anything, on a busy machine.
+  const late = monitorEventLoopDelay({ resolution: 1 });
+  late.enable();
   const socket = connect({ host: first!, port: Number(second), backend: kernelBackend });
   await once(socket, 'connect');
   socket.write('go');
@@ -58,5 +62,5 @@ if (role === 'server') {
   });
   socket.on('end', () => socket.end());
   await once(socket, 'close');
-  process.stdout.write(`${JSON.stringify({ received, gaps })}\n`);
+  process.stdout.write(`${JSON.stringify({ received, gaps, late: late.max / 1e6 })}\n`);
 }

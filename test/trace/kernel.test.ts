@@ -23,7 +23,7 @@ describeSystem('a kernel transfer whose first path is cut', () => {
   const directory = mkdtempSync(join(tmpdir(), 'subflow-kernel-'));
   let world: KernelWorld;
   let cutAt = 0;
-  let clientSays: { received: number; gaps: { from: number; to: number }[] };
+  let clientSays: { received: number; gaps: { from: number; to: number }[]; late: number };
   let serverSays: { bytesRetransmitted: number; bytesSent: number; subflows: { sent: number; again: number }[] };
   let client: AnalysedCapture;
   let server: AnalysedCapture;
@@ -82,16 +82,20 @@ describeSystem('a kernel transfer whose first path is cut', () => {
   });
 
   it('the handover gap: its beginning within 5 ms of the cut, its end within 5 ms of the next bytes that the application got', () => {
+    // On a busy machine the application learns of everything later, by as much as its event loop was late.
+    const tolerance = 5 + clientSays.late;
     const gap = client.reports[0]!.events.find((event) => event.type === 'gap' && event.from === 1 && event.to === 2);
     if (gap?.type !== 'gap') throw new Error(`no handover gap: ${JSON.stringify(client.reports[0]!.events.filter((one) => one.type === 'gap'))}`);
     const started = client.base * 1000 + gap.start / 1000;
     const ended = client.base * 1000 + gap.end / 1000;
     console.log(`gap ${(gap.start / 1e6).toFixed(4)}–${(gap.end / 1e6).toFixed(4)} s: begins ${(started - cutAt).toFixed(2)} ms after the cut`);
-    expect(Math.abs(started - cutAt)).toBeLessThan(5);
+    expect(Math.abs(started - cutAt)).toBeLessThan(tolerance);
     const application = clientSays.gaps.reduce((a, b) => (b.to - b.from > a.to - a.from ? b : a));
-    console.log(`application: ${(application.to - application.from).toFixed(2)} ms; analyzer: ${(ended - started).toFixed(2)} ms`);
-    expect(Math.abs(ended - application.to)).toBeLessThan(5);
-    expect(Math.abs(application.to - application.from - (ended - started))).toBeLessThan(5);
+    console.log(
+      `application: ${(application.to - application.from).toFixed(2)} ms; analyzer: ${(ended - started).toFixed(2)} ms; its event loop was at most ${clientSays.late.toFixed(2)} ms late`,
+    );
+    expect(Math.abs(ended - application.to)).toBeLessThan(tolerance);
+    expect(Math.abs(application.to - application.from - (ended - started))).toBeLessThan(tolerance);
   });
 
   it("reinjected bytes: within 1 % of the kernel's counters", () => {

@@ -172,6 +172,14 @@ export class ReceiveQueue {
     return first.subarray(this.readOffset, first === this.last ? this.writeOffset : first.length);
   }
 
+  /** Shows every run of bytes in order, in place; nothing is dropped. */
+  each(visit: (chunk: Uint8Array) => void): void {
+    const { first, last } = this;
+    if (this.length === 0 || first === null || last === null) return;
+    visit(first.subarray(this.readOffset, first === last ? this.writeOffset : first.length));
+    for (const chunk of this.more ?? []) visit(chunk === last ? chunk.subarray(0, this.writeOffset) : chunk);
+  }
+
   /** Drops `count` bytes from the front; at most {@link length}. */
   consume(count: number): void {
     this.length -= count;

@@ -72,7 +72,7 @@ describe('every option of a host', () => {
     ['tcp', 'maxSendBuffer'],
     ['tcp', 'keepaliveInterval'],
   ])('%s.%s is not zero', (group, key) => {
-    expect(refusal({ [group]: { [key]: 0 } }).message).toContain(`option ${group}.${key} is 0; expected a number above 0`);
+    expect(refusal({ [group]: { [key]: 0 } }).message).toContain(`option ${group}.${key} is 0; expected a whole number above 0`);
   });
 
   it.each([
@@ -108,11 +108,14 @@ describe('every option of a host', () => {
   });
 
   it('an unknown key is refused in every group, whatever it is called', () => {
-    const key = fc.oneof(fc.string({ minLength: 1 }), fc.constantFrom('Nagle', 'keepalive', 'nagle ', 'enable'));
+    const key = fc.oneof(
+      fc.string({ minLength: 1 }),
+      fc.constantFrom('Nagle', 'keepalive', 'toString', 'constructor', '__proto__', 'hasOwnProperty', 'valueOf'),
+    );
     fc.assert(
       fc.property(fc.constantFrom<'tcp' | 'mptcp' | ''>('tcp', 'mptcp', ''), key, anything, (group, name, value) => {
         const known = group === '' ? ['entropy', 'tcp', 'mptcp', 'traceData', 'eventLimit'] : Object.keys(GROUPS[group]);
-        fc.pre(!known.includes(name) && !(name in Object.prototype));
+        fc.pre(!known.includes(name));
         const inner = Object.defineProperty({}, name, { value, enumerable: true });
         const error = refusal(group === '' ? inner : { [group]: inner });
         expect(error.code).toBe('BAD_OPTION');

@@ -25,6 +25,7 @@ const FLAGS = {
   'SYN+RST': FLAG.syn | FLAG.rst,
   none: 0,
 };
+const STATES: Readonly<Record<string, number>> = stack.STATE;
 const SIZES = [0, 1, 700];
 const REPORTED = 3;
 
@@ -56,6 +57,12 @@ function optionsOf(scene: Scene, i: number): TcpOption[] {
   return choices[i % choices.length]!;
 }
 
+/** What the host has besides: how many of each, and in TIME-WAIT until when. */
+function whole({ host }: Scene, state: State): string {
+  const { connections, subflows, tokens } = host.sizes;
+  return JSON.stringify({ connections, subflows, tokens, until: state.tcp === 'timeWait' ? host.pollTimeout() : 0 });
+}
+
 /** What changed, in words; the scene is made anew after each. */
 function changes(state: State): string[] {
   let scene = reach(loaded, state);
@@ -77,11 +84,15 @@ function changes(state: State): string[] {
           options,
           payload,
         };
-        if (isLucky(tcb!, forged)) continue;
+        if (isLucky(tcb!, forged, STATES[state.tcp!])) continue;
         const roots = [scene.connection, tcb!.user];
+        // A restart is seen only when time has passed; all of this together is less than TIME-WAIT lasts.
+        if (state.tcp === 'timeWait') scene.now += 1000;
         const before = protocolState(roots);
+        const besides = whole(scene, state);
         scene.deliver(scene.flow, flags, options, payload, { seq: forged.seq, ack: forged.ack, window: forged.window });
         const changed = differences(before, protocolState(roots));
+        if (whole(scene, state) !== besides) changed.push(`Host ${besides} → ${whole(scene, state)}`);
         scene.drain();
         if (changed.length === 0) continue;
         problems.set(

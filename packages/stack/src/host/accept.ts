@@ -4,9 +4,11 @@ import type { MpCapable, MpJoinSyn, MptcpOption, Segment } from '@subflow/wire';
 import { endsOf } from '../ends.ts';
 import type { Ends } from '../ends.ts';
 import { cookieKey, cookieOptions, cookieTimestamp } from './cookies.ts';
-import type { HostCore } from './core.ts';
+import type { HostCore, TcbOrigin } from './core.ts';
 import type { Listener } from './listeners.ts';
 import { bareResponse, cookieSynAck } from './stateless.ts';
+import { sequenceBeyond } from './time-wait.ts';
+import type { TimeWait } from './time-wait.ts';
 import type { Interface } from '../interface.ts';
 import { Connection } from '../mptcp/connection.ts';
 import { announceCreated } from '../mptcp/handshake.ts';
@@ -18,7 +20,7 @@ import type { Subflow } from '../mptcp/subflow.ts';
 import { chooseVersion, isThirdAck, versionOf } from '../mptcp/version.ts';
 import type { MptcpVersion, Offer, ThirdAck } from '../mptcp/version.ts';
 import { fastOpenCookie, makeFastOpenCookie } from '../tcp/fast-open.ts';
-import { timestampOffset } from '../tcp/isn.ts';
+import { initialSequence, timestampOffset } from '../tcp/isn.ts';
 import { openFromCookie, openPassive } from '../tcp/state-machine.ts';
 import { STATE } from '../tcp/state.ts';
 import { checkCookie, COOKIE_LIFETIME, makeCookie } from '../tcp/syn-cookie.ts';
@@ -33,20 +35,22 @@ interface Arrival {
   readonly segment: Segment;
   readonly ends: Ends;
   readonly now: number;
+  /** The connection in TIME-WAIT whose tuple it takes over. */
+  readonly before: TimeWait | null;
 }
 
 /** How the first subflow of a passive connection comes to be. */
 const INITIAL_PASSIVE: SubflowOrigin = { active: false, joining: false, localId: 0, remoteId: 0, backup: false };
 
-/** A segment that belongs to no connection. */
-export function withoutConnection(host: HostCore, through: Interface, segment: Segment, now: number): void {
+/** A segment that belongs to no connection, or takes the tuple of one in TIME-WAIT over. */
+export function withoutConnection(host: HostCore, through: Interface, segment: Segment, now: number, before: TimeWait | null = null): void {
   const ends = endsOf(segment);
   const local = host.ownAddress(ends.local);
   if (local === null) {
     host.drop(through, 'ip-not-for-us', now);
     return;
   }
-  const arrival: Arrival = { through, segment, ends: { ...ends, local }, now };
+  const arrival: Arrival = { through, segment, ends: { ...ends, local }, now, before };
   const { localPort } = ends;
   if ((segment.flags & FLAG.rst) !== 0) {
     host.drop(through, 'tcp-reset-without-connection', now);
@@ -58,9 +62,11 @@ export function withoutConnection(host: HostCore, through: Interface, segment: S
   // A listener without Multipath TCP knows no option: the SYN is an ordinary one to it.
   const plain = join !== null && listener?.multipath === false;
   if (join !== null && !plain && capableOptions(segment).length === 0 && host.mptcp.enabled) acceptJoin(host, arrival, join);
-  else if (!isSyn && (segment.flags & FLAG.ack) !== 0 && host.joinTable.size > 0 && acceptJoinCookie(host, arrival)) return;
+  else if (listener !== null && isSyn) acceptSyn(host, arrival, listener);
+  // A SYN+ACK answers nothing of ours, whatever it acknowledges (RFC 9293 §3.10.7.2).
+  else if ((segment.flags & FLAG.syn) !== 0) refuse(host, arrival, listener === null ? 'tcp-no-listener' : 'tcp-no-connection');
+  else if ((segment.flags & FLAG.ack) !== 0 && host.joinTable.size > 0 && acceptJoinCookie(host, arrival)) return;
   else if (listener === null) refuse(host, arrival, 'tcp-no-listener');
-  else if (isSyn) acceptSyn(host, arrival, listener);
   else acceptCookie(host, arrival, listener);
 }
 
@@ -84,7 +90,10 @@ function acceptSyn(host: HostCore, arrival: Arrival, listener: Listener): void {
   }
   const connection = passiveConnection(host, listener, ends, chosen?.version ?? null, null);
   if (chosen !== null && connection.mode === MODE.mptcp) takeOffer(connection, chosen.option);
-  const subflow = host.makeSubflow(connection, INITIAL_PASSIVE, { interface: through, ends }, now);
+  const from: TcbOrigin = { interface: through, ends };
+  const { before } = arrival;
+  const origin = before === null ? from : { ...from, iss: sequenceBeyond(before, initialSequence(host.secret, ends, now)) };
+  const subflow = host.makeSubflow(connection, INITIAL_PASSIVE, origin, now);
   const { tcb } = subflow;
   connection.addSubflow(subflow);
   listener.pending++;

@@ -51,11 +51,16 @@ const NAMED = new Set(['congestion', 'coupled', 'scheduler', 'pathManager']);
 
 /** Checks every option and fills in the defaults. Throws {@link StackError} `BAD_OPTION` or `UNKNOWN_CONGESTION`, which name the option. */
 export function checkOptions(options: HostOptions): HostSettings {
+  if (typeof options !== 'object' || options === null) bad('options', options, 'an object');
   for (const key of Object.keys(options)) {
     if (!['entropy', 'tcp', 'mptcp', 'traceData', 'eventLimit'].includes(key))
       bad(key, options[key as keyof HostOptions], 'entropy, tcp, mptcp, traceData or eventLimit');
   }
   if (typeof options.entropy !== 'function') bad('entropy', options.entropy, 'a function that returns random numbers, 0 to 2^32 - 1');
+  for (const group of ['tcp', 'mptcp'] as const) {
+    const value: unknown = options[group];
+    if (value !== undefined && (typeof value !== 'object' || value === null)) bad(group, value, 'an object of settings');
+  }
   const { tcp: tcpOptions = {}, mptcp: mptcpOptions = {}, traceData = false, eventLimit = DEFAULT_EVENT_LIMIT } = options;
   checkValue('traceData', traceData, false);
   checkValue('eventLimit', eventLimit, DEFAULT_EVENT_LIMIT);
@@ -66,9 +71,12 @@ export function checkOptions(options: HostOptions): HostSettings {
   if (typeof mptcp.pathManager !== 'function') bad('mptcp.pathManager', mptcp.pathManager, 'a path manager factory, such as defaultPathManager');
   for (const name of ['versions', 'acceptVersions'] as const) {
     const list: unknown = mptcp[name];
-    if (!Array.isArray(list) || list.some((one) => one !== 0 && one !== 1)) bad(`mptcp.${name}`, list, 'an array of 0 and 1');
+    if (!Array.isArray(list) || list.length === 0 || list.some((one, i) => (one !== 0 && one !== 1) || list.indexOf(one) !== i))
+      bad(`mptcp.${name}`, list, 'one or both of 0 and 1');
   }
   if (tcp.receiveBuffer > tcp.maxReceiveBuffer) bad('tcp.receiveBuffer', tcp.receiveBuffer, `at most tcp.maxReceiveBuffer, ${tcp.maxReceiveBuffer}`);
+  if (tcp.sendBuffer > tcp.maxSendBuffer) bad('tcp.sendBuffer', tcp.sendBuffer, `at most tcp.maxSendBuffer, ${tcp.maxSendBuffer}`);
+  if (tcp.minRto > tcp.maxRto) bad('tcp.minRto', tcp.minRto, `at most tcp.maxRto, ${tcp.maxRto}`);
   congestionFactory(tcp.congestion);
   coupledFactory(mptcp.coupled);
   return { entropy: options.entropy, tcp, mptcp, traceData, eventLimit };
@@ -77,7 +85,7 @@ export function checkOptions(options: HostOptions): HostSettings {
 function merged<T extends object>(group: string, defaults: T, given: Partial<T>): T {
   const out = { ...defaults };
   for (const [key, value] of Object.entries(given) as [keyof T & string, T[keyof T & string] | undefined][]) {
-    if (!(key in defaults)) bad(`${group}.${key}`, value, `one of ${Object.keys(defaults).join(', ')}`);
+    if (!Object.hasOwn(defaults, key)) bad(`${group}.${key}`, value, `one of ${Object.keys(defaults).join(', ')}`);
     if (value === undefined) continue;
     if (!NAMED.has(key) && !Array.isArray(defaults[key])) checkValue(`${group}.${key}`, value, defaults[key]);
     out[key] = value;
@@ -85,17 +93,17 @@ function merged<T extends object>(group: string, defaults: T, given: Partial<T>)
   return out;
 }
 
-/** A value must be of the default's type; numbers are finite or, as times, infinite, and not negative. */
+/** A value must be of the default's type; numbers are whole and not negative. */
 function checkValue(path: string, value: unknown, like: unknown): void {
   const key = path.slice(path.indexOf('.') + 1);
-  const words = WORDS[key];
+  const words = Object.hasOwn(WORDS, key) ? WORDS[key] : undefined;
   if (words !== undefined) {
     if (!words.includes(value as string)) bad(path, value, words.join(', '));
   } else if (typeof like === 'number') {
     const least = POSITIVE.has(key) ? Number.MIN_VALUE : 0;
-    const most = LARGEST[key] ?? Number.POSITIVE_INFINITY;
-    if (typeof value !== 'number' || !(value >= least && value <= most))
-      bad(path, value, `a number ${POSITIVE.has(key) ? 'above 0' : 'of at least 0'}${Number.isFinite(most) ? ` and at most ${most}` : ''}`);
+    const most = LARGEST[key] ?? Number.MAX_SAFE_INTEGER;
+    if (!Number.isInteger(value) || !((value as number) >= least && (value as number) <= most))
+      bad(path, value, `a whole number ${POSITIVE.has(key) ? 'above 0' : 'of at least 0'}${most < Number.MAX_SAFE_INTEGER ? ` and at most ${most}` : ''}`);
   } else if (typeof value !== typeof like) {
     bad(path, value, `a ${typeof like}`);
   }

@@ -3,11 +3,10 @@
  * counters. It is the {@link TcpContext} of every TCP and the {@link MptcpContext} of every connection; what goes in and
  * out is in `host.ts`.
  */
-import { formatEndpoint, inPrefix, sameAddress } from '@subflow/wire';
+import { inPrefix, sameAddress } from '@subflow/wire';
 import type { Segment } from '@subflow/wire';
 import { ChunkPool } from '../buffers.ts';
 import type { Ends } from '../ends.ts';
-import { StackError } from '../errors.ts';
 import type { StackEvent } from '../events.ts';
 import type { Entropy, HostSettings } from './config.ts';
 import { JoinTable } from './cookies.ts';
@@ -44,7 +43,7 @@ import { nextDeadline } from '../tcp/timers.ts';
 
 /** RFC 6056 §3.2's range. */
 const EPHEMERAL_FIRST = 49152;
-const EPHEMERAL_COUNT = 16384;
+export const EPHEMERAL_COUNT = 16384;
 const MAX_RAW_PACKETS = 1024;
 
 /** Route to a prefix through an interface; the longest prefix wins, then the order of addition. */
@@ -251,8 +250,9 @@ export class HostCore implements TcpContext, MptcpContext {
       if (origin.joining) this.mib(this.ownAddress(local) !== null ? 'MPJoinSynTxConnectErr' : 'MPJoinSynTxBindErr');
       return null;
     }
-    const tuple = { local, localPort: localPort === 0 ? this.freePort(local, remote, remotePort) : localPort, remote, remotePort };
-    if (this.demux.findEnds(tuple) !== null) {
+    const port = localPort === 0 ? this.freePort(local, remote, remotePort) : localPort;
+    const tuple = { local, localPort: port ?? 0, remote, remotePort };
+    if (port === null || this.demux.findEnds(tuple) !== null) {
       if (origin.joining) this.mib('MPJoinSynTxBindErr');
       return null;
     }
@@ -329,14 +329,14 @@ export class HostCore implements TcpContext, MptcpContext {
     return this.nextConnectionId++;
   }
 
-  /** RFC 6056 §3.3.3: a keyed hash of the remote end plus a counter. */
-  freePort(local: Uint8Array, remote: Uint8Array, remotePort: number): number {
+  /** RFC 6056 §3.3.3: a keyed hash of the remote end plus a counter; null when all are in use. */
+  freePort(local: Uint8Array, remote: Uint8Array, remotePort: number): number | null {
     const base = this.secret.word('port', { local, localPort: 0, remote, remotePort }) >>> 0;
     for (let i = 0; i < EPHEMERAL_COUNT; i++) {
       const localPort = EPHEMERAL_FIRST + ((base + this.portOffset++) % EPHEMERAL_COUNT);
       if (this.demux.findEnds({ local, localPort, remote, remotePort }) === null) return localPort;
     }
-    throw new StackError('NO_PORTS', `all ${EPHEMERAL_COUNT} ephemeral ports to ${formatEndpoint(remote, remotePort)} are in use`);
+    return null;
   }
 
   private makeCongestion(connection: Connection): CongestionControl {

@@ -48,12 +48,13 @@ export class EventQueue {
   }
 
   private shed(): void {
-    const from = this.events.length - Math.floor(this.limit / 2);
+    const from = this.events.length - Math.max(1, this.limit >>> 1);
     const kept = this.events.filter((event, i) => i >= this.head && (i >= from || endsConnection(event)));
     this.lost += this.length - kept.length;
     this.events = kept;
     this.head = 0;
-    this.threshold = Math.max(this.limit, kept.length + Math.ceil(this.limit / 2));
+    // Twice what is kept: where nothing can be given up, each event still costs a constant.
+    this.threshold = Math.max(this.limit, 2 * kept.length);
   }
 }
 

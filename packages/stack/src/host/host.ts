@@ -12,9 +12,10 @@ import type { StackEvent } from '../events.ts';
 import { withoutConnection } from './accept.ts';
 import { checkOptions } from './config.ts';
 import type { HostOptions } from './config.ts';
-import { HostCore } from './core.ts';
+import { EPHEMERAL_COUNT, HostCore } from './core.ts';
 import { insertEndpoint } from './endpoints.ts';
 import { handleIcmp } from './icmp.ts';
+import { checkAddress, checkPort } from './listeners.ts';
 import type { Listener, ListenOptions } from './listeners.ts';
 import { judgeTimeWait, TimeWait, timeWaitAck } from './time-wait.ts';
 import type { Interface } from '../interface.ts';
@@ -23,7 +24,7 @@ import { Connection } from '../mptcp/connection.ts';
 import { announceCreated, INITIAL_ACTIVE } from '../mptcp/handshake.ts';
 import type { Endpoint } from '../mptcp/path-manager/types.ts';
 import type { ServiceType } from '../mptcp/service-type.ts';
-import { applySettings } from '../mptcp/settings.ts';
+import { applySettings, checkSettings } from '../mptcp/settings.ts';
 import type { ConnectionSettings } from '../mptcp/settings.ts';
 import { MODE } from '../mptcp/state.ts';
 import { versionOf } from '../mptcp/version.ts';
@@ -120,8 +121,9 @@ export class Host extends HostCore {
     });
   }
 
-  /** Opens a connection. Throws {@link StackError} `NO_ROUTE` or `NO_PORTS`. */
+  /** Opens a connection. Throws {@link StackError} `NO_ROUTE`, `NO_PORTS`, `ADDRESS_IN_USE`, `BAD_OPTION` or `UNKNOWN_CONGESTION`. */
   connect(options: ConnectOptions, now: number): Connection {
+    checkConnect(options);
     const local = options.local ?? this.sourceFor(options.remote);
     if (local === null) throw new StackError('NO_ROUTE', `no route to ${formatAddress(options.remote)}; expected an interface that is up and reaches it`);
     let multipath = (options.multipath ?? this.mptcp.enabled) && options.service !== 'none';
@@ -131,11 +133,18 @@ export class Host extends HostCore {
       multipath = false;
     }
     const localPort = options.localPort ?? this.freePort(local, options.remote, options.port);
+    if (localPort === null)
+      throw new StackError('NO_PORTS', `all ${EPHEMERAL_COUNT} ephemeral ports to ${formatEndpoint(options.remote, options.port)} are in use`);
+    const inUse = { local, localPort, remote: options.remote, remotePort: options.port };
+    if (this.demux.findEnds(inUse) !== null)
+      throw new StackError(
+        'ADDRESS_IN_USE',
+        `there is a connection from ${formatEndpoint(local, localPort)} to ${formatEndpoint(options.remote, options.port)} already`,
+      );
     const { remote, port } = options;
     const origin = { id: this.nextConnection(), active: true, listener: -1, localPort, remoteAddress: remote, remotePort: port, multipath };
     const connection = new Connection(this, origin);
-    const { service, ...settings } = options;
-    applySettings(connection, service === undefined || service === 'none' ? settings : { ...settings, service }, now);
+    applySettings(connection, settingsOf(options), now);
     connection.initialLocal = local;
     if (multipath) {
       const versions = options.versions ?? this.mptcp.versions;
@@ -197,7 +206,7 @@ export class Host extends HostCore {
       segmentArrives(found, segment, now);
       if (found.state !== STATE.closed) this.reschedule(found);
     } else if (found instanceof TimeWait) {
-      if (!this.arrivesInTimeWait(found, segment, now)) withoutConnection(this, through, segment, now);
+      if (!this.arrivesInTimeWait(found, segment, now)) withoutConnection(this, through, segment, now, found);
     } else {
       withoutConnection(this, through, segment, now);
     }
@@ -344,3 +353,31 @@ const PARSE_REASONS: readonly string[] = [
   'tcp-checksum',
   'tcp-options',
 ];
+
+/** What of the options of `connect` stays with the connection. */
+function settingsOf(options: ConnectOptions): ConnectionSettings {
+  const {
+    remote: _remote,
+    port: _port,
+    local: _local,
+    localPort: _localPort,
+    multipath: _multipath,
+    versions: _versions,
+    fastOpen: _fastOpen,
+    ...rest
+  } = options;
+  const { service, ...settings } = rest;
+  return service === undefined || service === 'none' ? settings : { ...settings, service };
+}
+
+/** Throws {@link StackError} `BAD_OPTION` or `UNKNOWN_CONGESTION`. */
+function checkConnect(options: ConnectOptions): void {
+  checkAddress(options.remote);
+  checkPort(options.port);
+  if (options.local !== undefined) checkAddress(options.local);
+  if (options.localPort !== undefined) checkPort(options.localPort);
+  const { versions } = options;
+  if (versions !== undefined && (versions.length === 0 || versions.some((one) => one !== 0 && one !== 1)))
+    throw new StackError('BAD_OPTION', `versions is ${JSON.stringify(versions)}; expected one or both of 0 and 1`);
+  checkSettings(settingsOf(options));
+}

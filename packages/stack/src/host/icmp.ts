@@ -54,13 +54,18 @@ function handleError(host: HostCore, through: Interface, message: IcmpError, now
   }
   // The quoted sequence number must be in flight, or anyone could forge errors (RFC 5927 §4.1).
   const position = toPosition(tcb.iss, view.getInt32(ip.headerLength + 4), tcb.sndUna);
-  if (position < tcb.sndUna || position > tcb.sndNxt) {
+  if (position < tcb.sndUna || position >= tcb.sndNxt) {
     host.drop(through, 'icmp-out-of-window', now);
     return;
   }
   const tooBig = message.version === 4 ? message.type === ICMP.unreachable && message.code === 4 : message.type === ICMPV6.packetTooBig;
   if (tooBig) {
     const mtu = message.version === 4 ? message.rest & 0xffff : message.rest;
+    if (message.version === 6 && mtu < 1280) {
+      // No link of IPv6 has less (RFC 8201 §4).
+      host.drop(through, 'icmp-mtu-too-small', now);
+      return;
+    }
     // Old routers say 0 (RFC 1191 §5): take the minimum.
     if (reducePathMtu(tcb, mtu === 0 ? 576 : mtu)) host.count('icmp-path-mtu');
     return;

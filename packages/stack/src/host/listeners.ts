@@ -1,6 +1,7 @@
 /** Who listens where. */
 import { sameAddress } from '@subflow/wire';
 import { StackError } from '../errors.ts';
+import { checkSettings } from '../mptcp/settings.ts';
 import type { ConnectionSettings } from '../mptcp/settings.ts';
 
 const DEFAULT_BACKLOG = 4096;
@@ -37,8 +38,13 @@ export class ListenerTable {
   private readonly listeners: Listener[] = [];
   private nextId = 1;
 
-  /** Throws {@link StackError} `ADDRESS_IN_USE`. */
+  /** Throws {@link StackError} `ADDRESS_IN_USE`, `BAD_OPTION` or `UNKNOWN_CONGESTION`. */
   add(options: ListenOptions, multipath: boolean): Listener {
+    checkPort(options.port);
+    if (options.address !== undefined) checkAddress(options.address);
+    const { backlog = DEFAULT_BACKLOG } = options;
+    if (!Number.isInteger(backlog) || backlog < 0) throw new StackError('BAD_OPTION', `backlog is ${backlog}; expected a whole number of at least 0`);
+    checkSettings(options.settings ?? {});
     const address = options.address ?? null;
     const family = address === null ? (options.family ?? null) : familyOf(address);
     const clash = this.listeners.find(
@@ -53,7 +59,7 @@ export class ListenerTable {
       port: options.port,
       address,
       family,
-      backlog: options.backlog ?? DEFAULT_BACKLOG,
+      backlog,
       multipath: options.multipath ?? multipath,
       fastOpen: options.fastOpen ?? false,
       settings: options.settings ?? {},
@@ -87,4 +93,15 @@ export class ListenerTable {
 
 function familyOf(address: Uint8Array): 4 | 6 {
   return address.length === 4 ? 4 : 6;
+}
+
+/** Throws {@link StackError} `BAD_OPTION` for what is not a port. */
+export function checkPort(port: number): void {
+  if (!Number.isInteger(port) || port < 1 || port > 65535) throw new StackError('BAD_OPTION', `port is ${port}; expected 1 to 65535`);
+}
+
+/** Throws {@link StackError} `BAD_OPTION` for what is not an address. */
+export function checkAddress(address: Uint8Array): void {
+  if (!(address instanceof Uint8Array) || (address.length !== 4 && address.length !== 16))
+    throw new StackError('BAD_OPTION', `address is ${String(address)}; expected 4 or 16 bytes`);
 }

@@ -73,7 +73,7 @@ export class TimeWait implements Demultiplexed {
 
 /** What is to be done about a segment that finds TIME-WAIT (RFC 9293 §3.10.7.4). */
 export type TimeWaitVerdict =
-  /** A new SYN whose sequence number is beyond the old ones: the tuple is free again (RFC 9293 §3.10.7.4, MAY-2; RFC 6191). */
+  /** A new SYN whose sequence number or timestamp is beyond the old ones: the tuple is free again (RFC 9293 §3.10.7.4, MAY-2; RFC 6191). */
   | { readonly kind: 'reuse' }
   /** The peer's FIN again: our last ACK was lost, and the time starts anew. */
   | { readonly kind: 'fin-again' }
@@ -86,10 +86,13 @@ export function judgeTimeWait(entry: TimeWait, segment: Segment): TimeWaitVerdic
   const ahead = (segment.seq - entry.rcvNxt) | 0;
   // RFC 9293 would delete the block; then an old segment could reach its successor (RFC 1337 §3).
   if ((flags & FLAG.rst) !== 0) return { kind: 'drop', reason: 'tcp-reset-in-time-wait' };
-  if ((flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && ahead > 0) return { kind: 'reuse' };
+  const newer = entry.tsRecent !== null && segment.hasTimestamps && ((segment.tsVal - entry.tsRecent) | 0) > 0;
+  if ((flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && (ahead > 0 || newer)) return { kind: 'reuse' };
   const end = ahead + segment.payloadLength + ((flags & FLAG.fin) !== 0 ? 1 : 0);
   // Its own FIN, and nobody else's: it ends where the stream ended.
   if ((flags & FLAG.fin) !== 0 && (flags & FLAG.ack) !== 0 && end === 0 && ((segment.ack - entry.sndNxt) | 0) === 0) return { kind: 'fin-again' };
+  // The ACK that ends a simultaneous close, once more: an ACK is not answered by an ACK.
+  if (ahead === 0 && end === 0 && (flags & FLAG.syn) === 0) return { kind: 'drop', reason: 'tcp-ack-in-time-wait' };
   return { kind: 'answer' };
 }
 
@@ -178,6 +181,11 @@ export class TimeWaitTable {
 
 /** `expiresAt` of an entry that has been removed. */
 const OVER = -1;
+
+/** An initial sequence number beyond those of the connection before (RFC 9293 §3.10.7.4, MAY-2, a): the clock's may not be, after a fast one. */
+export function sequenceBeyond(entry: TimeWait, initial: number): number {
+  return ((initial - (entry.sndNxt + 0xffff)) | 0) > 0 ? initial : (entry.sndNxt + 0x10001) | 0;
+}
 
 /** The ACK that TIME-WAIT answers with. */
 export function timeWaitAck(entry: TimeWait, now: number): Uint8Array {

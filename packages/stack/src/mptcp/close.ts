@@ -43,6 +43,20 @@ export function finishIfDone(connection: ConnectionState, now: number): void {
   }
 }
 
+/** Nobody will read any more: a peer that never ends its side must not hold the connection for ever (as FIN-WAIT-2, at both levels). */
+export function abandon(connection: ConnectionState, now: number): void {
+  connection.abandoned = true;
+  for (const { tcb } of connection.subflows) orphan(tcb, now);
+  limitHalfClose(connection, now);
+}
+
+/** The peer has all of our data, and its DATA_FIN is what is waited for. */
+export function limitHalfClose(connection: ConnectionState, now: number): void {
+  if (!connection.abandoned || !connection.finAcknowledged || connection.receiveEnded || connection.mode !== MODE.mptcp || connection.closeAt !== 0) return;
+  connection.closeAt = now + connection.host.tcp.finWait2;
+  connection.reschedule();
+}
+
 /** The application's connection is over; subflows may still be saying goodbye. */
 export function closed(connection: ConnectionState, reason: CloseReason, now: number): void {
   if (connection.phase === PHASE.closed) return;

@@ -3,8 +3,9 @@
  * several (Multipath TCP). The application's calls; the state is in `state.ts`, the mechanisms are in the files beside it.
  */
 import { sameAddress } from '@subflow/wire';
+import { StackError } from '../errors.ts';
 import { announceAddress, removeLocalAddress, withdrawIds } from './address.ts';
-import { abortConnection, closeSubflow } from './close.ts';
+import { abandon, abortConnection, closeSubflow } from './close.ts';
 import { connectionDeadline, fireConnectionTimers } from './connection-timers.ts';
 import { openJoin } from './handshake.ts';
 import type { Endpoint, JoinRequest, ManagedSubflow } from './path-manager/types.ts';
@@ -48,8 +49,13 @@ export class Connection extends ConnectionState {
     return this.received.peek();
   }
 
-  /** Drops `count` bytes that were read. */
+  /** Drops `count` bytes that were read. Throws {@link StackError} `BAD_ARGUMENT` for more than are readable. */
   consume(count: number, now: number): void {
+    if (!Number.isInteger(count) || count < 0 || count > this.received.length)
+      throw new StackError(
+        'BAD_ARGUMENT',
+        `consume(${count}) of connection ${this.id}; expected a whole number up to the ${this.received.length} bytes that are readable`,
+      );
     this.received.consume(count);
     this.bytesRead += count;
     this.readableTold = false;
@@ -79,8 +85,12 @@ export class Connection extends ConnectionState {
    */
   close(now: number): void {
     const attempts = this.phase === PHASE.opening && this.active ? this.subflows.slice() : [];
-    if (attempts.length > 0 && attempts.every(({ tcb }) => tcb.state === STATE.synSent)) for (const { tcb } of attempts) closeSend(tcb, now);
-    else this.shutdown(now);
+    if (attempts.length > 0 && attempts.every(({ tcb }) => tcb.state === STATE.synSent)) {
+      for (const { tcb } of attempts) closeSend(tcb, now);
+      return;
+    }
+    this.shutdown(now);
+    abandon(this, now);
   }
 
   /** Ends the connection at once: MP_FASTCLOSE, or RST after fallback (RFC 8684 §3.5). */

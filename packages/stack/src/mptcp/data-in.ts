@@ -1,4 +1,5 @@
 /** Data of any subflow into the application's stream: reordering across subflows (RFC 8684 §3.3.4). */
+import type { ReceiveQueue } from '../buffers.ts';
 import { remoteFinReached } from './close.ts';
 import { MODE } from './state.ts';
 import type { ConnectionState, SubflowState } from './state.ts';
@@ -84,4 +85,15 @@ function drainOutOfOrder(connection: ConnectionState, held: OutOfOrder): void {
     held.release(connection.dataRcvNxt);
   }
   if (held.first === null) connection.outOfOrder = null;
+}
+
+/** Hands on what was held of a mapping, and gives its memory back. */
+export function deliverHeld(subflow: SubflowState, held: ReceiveQueue, position: number, now: number): void {
+  let at = position;
+  for (let chunk = held.peek(); chunk !== null; chunk = held.peek()) {
+    const { length } = chunk;
+    receiveData(subflow.connection, subflow, chunk, 0, length, at, now);
+    at += length;
+    held.consume(length);
+  }
 }

@@ -4,7 +4,7 @@ import type { Segment } from '@subflow/wire';
 import type { FallbackReason } from '../events.ts';
 import { abortConnection, remoteFinReached, resetSubflow } from './close.ts';
 import { dataAcknowledged } from './data-ack.ts';
-import { receiveData } from './data-in.ts';
+import { deliverHeld } from './data-in.ts';
 import { Mapping, receivedDataPosition, subflowPosition } from './mapping.ts';
 import { reinjectSubflow } from './reinjection.ts';
 import { hasKeys, MODE, PHASE } from './state.ts';
@@ -38,11 +38,7 @@ export function fallBack(subflow: SubflowState, reason: FallbackReason, now: num
   subflow.pendingMapping = null;
   if (pending !== null) {
     // Part of a checksummed mapping: it will never be complete, and the bytes are in order.
-    let at = pending.mapping.dataPosition;
-    for (const part of pending.parts) {
-      receiveData(connection, subflow, part, 0, part.length, at, now);
-      at += part.length;
-    }
+    deliverHeld(subflow, pending.received, pending.mapping.dataPosition, now);
   }
   for (const other of connection.subflows.slice()) if (other !== subflow) resetSubflow(other, RESET_REASON.middlebox, false, now);
   connection.host.forgetToken(connection);
@@ -72,7 +68,7 @@ function alignStreams(subflow: SubflowState): boolean {
   if (connection.everJoined || connection.reinjectedBytes > 0) return false;
   if (connection.outOfOrder !== null || connection.reinjections !== null) return false;
   // Receiving: the next byte of the subflow is the next byte of the stream, unless something between was lost.
-  const receiveDelta = connection.dataRcvNxt + (subflow.pendingMapping?.received ?? 0) - tcb.rcvNxt;
+  const receiveDelta = connection.dataRcvNxt + (subflow.pendingMapping?.received.length ?? 0) - tcb.rcvNxt;
   let sendDelta = connection.dataNxt - tcb.sndEnd;
   const { head } = tcb.queue;
   for (const record of tcb.queue) {

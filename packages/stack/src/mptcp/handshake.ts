@@ -127,8 +127,12 @@ export function capableThirdAck(subflow: SubflowState, segment: Segment, now: nu
       becomeEstablished(subflow, now);
       return true;
     }
-    // Options pass, but the packets with the keys are late or lost: they will be sent again.
+    // Options pass, but the packets with the keys are late or lost: they will be sent again, and are not waited for without end.
     host.count('mptcp-data-before-key');
+    if (connection.closeAt === 0) {
+      connection.closeAt = now + host.mptcp.closeTimeout;
+      connection.reschedule();
+    }
     return false;
   }
   host.mib(segment.payloadLength > 0 ? 'MPCapableDataFallback' : 'MPCapableFallbackACK');
@@ -251,6 +255,7 @@ function becomeEstablished(subflow: SubflowState, now: number): void {
   if (connection.phase === PHASE.opening) {
     connection.phase = PHASE.open;
     connection.wasOpen = true;
+    connection.closeAt = 0;
     const multipath = connection.mode === MODE.mptcp;
     // Until a DATA_ACK comes the window of the SYN exchange counts.
     connection.dataWndEdge = Math.max(connection.dataWndEdge, tcb.sndUna + tcb.sndWnd);

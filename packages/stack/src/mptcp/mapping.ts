@@ -71,29 +71,42 @@ export function addMapping(subflow: SubflowState, connection: KeyedConnection, d
     return true;
   }
   const mappings = (subflow.mappings ??= new IntervalList<ReceivedMapping>());
+  const { remote } = connection;
   const whole = { position, end, dataPosition, dataLength: length, checksum, dsnHigh: 0, dsnLow: 0 };
-  for (let at = position; at < end;) {
-    const known = mappings.after(at);
-    if (known !== null && known.position <= at) {
-      if (!agree(known, whole)) {
+  whole.dsnHigh = dsnHigh(remote.idsnHigh, remote.idsnLow, dataPosition);
+  whole.dsnLow = dsnLow(remote.idsnLow, dataPosition);
+  let next = mappings.after(position);
+  if (next !== null && next.position < end) {
+    // A checksum covers its mapping as a whole: a repetition says nothing new, and there is no rest of it.
+    if (!agree(next, whole) || checksum >= 0 || next.checksum >= 0) {
+      if (!agree(next, whole)) {
         tcb.context.count('mptcp-mapping-overlaps');
         connection.host.mib('DSSNotMatching');
-        return true;
       }
-      at = known.end;
-      continue;
+      return true;
     }
-    const stop = known === null ? end : Math.min(end, known.position);
-    // A checksum covers the whole mapping: there is no rest of it.
-    if (checksum >= 0 && (at !== position || stop !== end)) return true;
-    // What is next in line is used at once and given back.
-    if (at > tcb.rcvNxt && roomAhead(connection) < MAPPING_COST) {
-      tcb.context.count('mptcp-mappings-full');
-      return false;
-    }
-    mappings.insert(piece(whole, connection.remote, at, stop));
-    at = stop;
+  } else if (position > tcb.rcvNxt && roomAhead(connection) < MAPPING_COST) {
+    // What is next in line is used at once and given back; this would have to be kept.
+    tcb.context.count('mptcp-mappings-full');
+    return false;
   }
+  // Without checksums what agrees becomes one: each piece is looked at once, however small a peer cuts them.
+  if (checksum < 0) {
+    for (
+      next = mappings.after(position - 1);
+      next !== null && next.position <= whole.end && next.checksum < 0 && agree(next, whole);
+      next = mappings.after(position - 1)
+    ) {
+      mappings.remove(next);
+      whole.end = Math.max(whole.end, next.end);
+      if (next.position >= whole.position) continue;
+      whole.position = next.position;
+      whole.dataPosition = next.dataPosition;
+    }
+    const behind = mappings.after(whole.position);
+    if (behind !== null) whole.end = Math.min(whole.end, behind.position);
+  }
+  mappings.insert(whole);
   return true;
 }
 
@@ -101,21 +114,6 @@ export function addMapping(subflow: SubflowState, connection: KeyedConnection, d
 function agree(known: ReceivedMapping, other: ReceivedMapping): boolean {
   if (known.dataPosition === VOID || other.dataPosition === VOID) return known.dataPosition === other.dataPosition;
   return known.dataPosition - known.position === other.dataPosition - other.position;
-}
-
-/** The part [at, end) of a declared mapping. */
-function piece(whole: ReceivedMapping, remote: KeyMaterial, at: number, end: number): ReceivedMapping {
-  const skipped = at - whole.position;
-  const dataPosition = whole.dataPosition === VOID ? VOID : whole.dataPosition + skipped;
-  return {
-    position: at,
-    end,
-    dataPosition,
-    dataLength: end === whole.end ? whole.dataLength - skipped : end - at,
-    checksum: whole.checksum,
-    dsnHigh: dsnHigh(remote.idsnHigh, remote.idsnLow, dataPosition),
-    dsnLow: dsnLow(remote.idsnLow, dataPosition),
-  };
 }
 
 /** Position in the subflow's stream of a subflow sequence number, which does not count data on a Fast Open SYN (RFC 8684 appendix B.2). */

@@ -2,7 +2,7 @@
 import { DSS_FLAG, RESET_REASON, SUBTYPE } from '@subflow/wire';
 import type { MpCapable, MpFastclose, MpPrio, MptcpOption, MpTcprst, Segment } from '@subflow/wire';
 import { receivedAddAddress, receivedRemoveAddress } from './address.ts';
-import { finishIfDone, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
+import { finishIfDone, limitHalfClose, receivedFastclose, remoteFinReached, resetSubflow } from './close.ts';
 import { dataAcknowledged } from './data-ack.ts';
 import { positionOf32, positionOf64 } from './data-sequence.ts';
 import { afterFailure, bareAcknowledgement, hasSubtype, infiniteMapping, receivedFail } from './fallback.ts';
@@ -14,6 +14,9 @@ import type { ConnectionState, KeyedConnection, SubflowState } from './state.ts'
 import { wakeSenders } from './wake.ts';
 import { answerAgain } from '../tcp/answers.ts';
 import type { Accepted } from '../tcp/verdict.ts';
+
+/** A DATA_FIN is repeated no faster than this by who waits for its DATA_ACK, microseconds. */
+const LEAST_FIN_INTERVAL = 100_000;
 
 /** Processes the options of an accepted segment. Returns false when the segment must go no further. */
 export function segmentOptions(subflow: SubflowState, accepted: Accepted, now: number): boolean {
@@ -189,7 +192,9 @@ function takeDataFin(subflow: SubflowState, at: number, now: number): void {
     connection.remoteFin = at;
     subflow.tcb.ackNow = true;
     if (at === connection.dataRcvNxt) remoteFinReached(connection, now);
-  } else if (connection.receiveEnded) {
+  } else if (connection.receiveEnded && now - connection.finAnsweredAt >= LEAST_FIN_INTERVAL) {
+    // Not for each of the ACKs that were on their way when ours left.
+    connection.finAnsweredAt = now;
     answerAgain(subflow.tcb, now);
   }
 }
@@ -243,6 +248,7 @@ function takeDataAck(connection: KeyedConnection, subflow: SubflowState, segment
   if (connection.finAcknowledged && !before) {
     connection.finAt = 0;
     finishIfDone(connection, now);
+    limitHalfClose(connection, now);
   }
   if (wider && !connection.closed) wakeSenders(connection);
 }

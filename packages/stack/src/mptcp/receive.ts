@@ -1,10 +1,13 @@
 /** Payload from subflows to the application's stream: mapping, checksum, reordering across subflows (RFC 8684 §3.3.1, §3.3.4). */
-import { dssPseudoHeader, fold, sum, sumSlices } from '@subflow/wire';
-import { receiveData } from './data-in.ts';
+import { dssPseudoHeader, fold, RESET_REASON, sum, sumSlices } from '@subflow/wire';
+import { ReceiveQueue } from '../buffers.ts';
+import { resetSubflow } from './close.ts';
+import { deliverHeld, receiveData } from './data-in.ts';
 import { checksumFailed, unmappedData } from './fallback.ts';
 import { mappingAt, VOID } from './mapping.ts';
 import { MODE } from './state.ts';
 import type { ReceivedMapping, SubflowState } from './state.ts';
+import { memoryLimit } from './window.ts';
 
 /** In-order payload of one subflow. */
 // oxlint-disable-next-line max-params -- a call for every packet: an object for its arguments costs as much as the work
@@ -55,36 +58,37 @@ export function deliverFromSubflow(subflow: SubflowState, bytes: Uint8Array, off
 /** Nothing of a mapping may be used before its checksum is verified (RFC 8684 §3.3.1, §3.7). */
 // oxlint-disable-next-line max-params -- a call for every packet: an object for its arguments costs as much as the work
 function takeChecksummed(subflow: SubflowState, mapping: ReceivedMapping, bytes: Uint8Array, offset: number, length: number, now: number): void {
-  subflow.pendingMapping ??= { mapping, parts: [], received: 0 };
-  const pending = subflow.pendingMapping;
-  pending.received += length;
-  const whole = mapping.end - mapping.position;
-  const single = pending.parts.length === 0 && length === whole;
-  if (!single) pending.parts.push(bytes.slice(offset, offset + length));
-  if (pending.received < whole) return;
-  subflow.pendingMapping = null;
-  const header = dssPseudoHeader(mapping.dsnHigh, mapping.dsnLow, (mapping.position - subflow.receiveOffset) | 0, mapping.dataLength) + mapping.checksum;
-  const total = single ? sum(bytes, offset, length, header) : sumSlices(pending.parts, pending.parts.length, header);
   const { connection } = subflow;
-  // A mapping without the negotiated checksum counts as one with a wrong checksum.
-  if (mapping.checksum < 0 || fold(total) !== 0xffff) {
-    const payload = single ? [bytes.slice(offset, offset + length)] : pending.parts;
-    if (!checksumFailed(subflow, mapping, now)) return;
-    // Fallen back on the only subflow: what is here is the stream now (RFC 8684 §3.7).
-    let at = mapping.position + connection.receiveDelta;
-    for (const part of payload) {
-      receiveData(connection, subflow, part, 0, part.length, at, now);
-      at += part.length;
+  const whole = mapping.end - mapping.position;
+  const header = dssPseudoHeader(mapping.dsnHigh, mapping.dsnLow, (mapping.position - subflow.receiveOffset) | 0, mapping.dataLength) + mapping.checksum;
+  if (subflow.pendingMapping === null && length === whole) {
+    // All of it in one segment: nothing is copied before it is known to be right.
+    if (mapping.checksum >= 0 && fold(sum(bytes, offset, length, header)) === 0xffff) {
+      receiveData(connection, subflow, bytes, offset, length, mapping.dataPosition, now);
+    } else if (checksumFailed(subflow, mapping, now)) {
+      receiveData(connection, subflow, bytes, offset, length, mapping.position + connection.receiveDelta, now);
     }
     return;
   }
-  if (single) {
-    receiveData(connection, subflow, bytes, offset, length, mapping.dataPosition, now);
+  const pending = (subflow.pendingMapping ??= { mapping, received: new ReceiveQueue(connection.host.chunks) });
+  const { received } = pending;
+  received.append(bytes, offset, length);
+  if (received.length > memoryLimit(connection)) {
+    // A mapping that no window of ours could hold: its sender does not keep to it.
+    connection.host.count('mptcp-mapping-beyond-buffer');
+    resetSubflow(subflow, RESET_REASON.resources, true, now);
     return;
   }
-  let at = mapping.dataPosition;
-  for (const part of pending.parts) {
-    receiveData(connection, subflow, part, 0, part.length, at, now);
-    at += part.length;
+  if (received.length < whole) return;
+  subflow.pendingMapping = null;
+  const chunks: Uint8Array[] = [];
+  received.each((chunk) => chunks.push(chunk));
+  // A mapping without the negotiated checksum counts as one with a wrong checksum. After fallback, on the only subflow, what
+  // is here is the stream all the same (RFC 8684 §3.7).
+  const right = mapping.checksum >= 0 && fold(sumSlices(chunks, chunks.length, header)) === 0xffff;
+  if (right || checksumFailed(subflow, mapping, now)) {
+    deliverHeld(subflow, received, right ? mapping.dataPosition : mapping.position + connection.receiveDelta, now);
+  } else {
+    received.clear();
   }
 }

@@ -7,9 +7,8 @@ import { nextReinjection } from './reinjection.ts';
 import type { ScheduledSubflow } from './scheduler/types.ts';
 import { MODE, PHASE } from './state.ts';
 import type { ConnectionState, SchedulingRound, SubflowState } from './state.ts';
-import { maySend } from './wake.ts';
+import { isHeldBack, maySend, windowProber } from './wake.ts';
 import { closeSend } from '../tcp/close.ts';
-import { armPersist } from '../tcp/timers.ts';
 
 /** Hands waiting data to subflows until nothing waits or no subflow has room. */
 export function schedule(connection: ConnectionState, now: number): void {
@@ -33,8 +32,8 @@ function scheduleNew(connection: ConnectionState, now: number): boolean {
     const waiting = connection.sendBuffer.end - connection.dataNxt;
     const window = connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : waiting;
     const length = Math.min(waiting, window);
-    if (length <= 0 || (length < waiting && connection.mode === MODE.mptcp && tooSmall(connection, length))) {
-      waitForWindow(connection, now);
+    if (length <= 0 || (length < waiting && connection.mode === MODE.mptcp && isHeldBack(connection))) {
+      waitForWindow(connection);
       if (connection.mode === MODE.mptcp && connection.subflows.length > 1) unblockWindow(connection, now);
       return false;
     }
@@ -124,28 +123,13 @@ function select(connection: ConnectionState, round: SchedulingRound): SubflowSta
   return connection.scheduler === null ? null : (connection.scheduler.select(usable, round, round.roomOf) as SubflowState | null);
 }
 
-/** A window that is not worth sending into (RFC 9293 §3.8.6.2.1), at the data level; the override timeout of a subflow lets data in. */
-function tooSmall(connection: ConnectionState, window: number): boolean {
-  let segment = Number.POSITIVE_INFINITY;
-  for (const subflow of connection.subflows) {
-    if (subflow.tcb.override) return false;
-    segment = Math.min(segment, subflow.tcb.mss);
-  }
-  return window < Math.min(segment, connection.maxDataWnd / 2);
-}
-
-/** The shared window is closed, or too small: one subflow's persist timer runs for it. */
-function waitForWindow(connection: ConnectionState, now: number): void {
+/** What waits is probed for only when nothing is out at the data level whose acknowledgement could open the window: one subflow does it. */
+function waitForWindow(connection: ConnectionState): void {
   if (connection.dataNxt > connection.dataUna) return;
-  let best: SubflowState | null = null;
-  for (const subflow of connection.subflows) {
-    if (!maySend(subflow)) continue;
-    if (subflow.tcb.persistAt !== 0) return;
-    if (best === null || (best.stale && !subflow.stale) || subflow.tcb.srtt < best.tcb.srtt) best = subflow;
-  }
-  if (best === null) return;
+  const prober = windowProber(connection);
+  if (prober === null || prober.tcb.persistAt !== 0) return;
   connection.host.mib('WinProbe');
-  armPersist(best.tcb, now);
+  connection.host.wake(prober.tcb);
 }
 
 /**

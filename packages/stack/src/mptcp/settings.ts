@@ -1,9 +1,10 @@
 /** What an application chooses per connection, when it is made or later. */
+import { StackError } from '../errors.ts';
 import { congestionFactory, coupledFactory } from './congestion/controllers.ts';
 import type { CoupledFactory } from './congestion/controllers.ts';
 import type { PathManagerFactory } from './path-manager/types.ts';
 import type { Scheduler, SchedulerFactory } from './scheduler/types.ts';
-import { schedulerOf } from './service-type.ts';
+import { schedulerOf, SERVICE_TYPES } from './service-type.ts';
 import type { ServiceType } from './service-type.ts';
 import type { ConnectionState } from './state.ts';
 import { wakeSenders } from './wake.ts';
@@ -25,7 +26,29 @@ export interface ConnectionSettings {
   keepaliveIdle?: number;
 }
 
+const KEYS: ReadonlySet<string> = new Set(['service', 'scheduler', 'pathManager', 'congestion', 'coupled', 'noDelay', 'keepaliveIdle']);
+
+/** Checks settings before anything uses them. Throws {@link StackError} `BAD_OPTION` or `UNKNOWN_CONGESTION`. */
+export function checkSettings(settings: ConnectionSettings): void {
+  const wrong = (key: keyof ConnectionSettings, expected: string): never => {
+    throw new StackError('BAD_OPTION', `setting ${key} is ${String(settings[key])}; expected ${expected}`);
+  };
+  for (const key of Object.keys(settings)) {
+    if (!KEYS.has(key)) throw new StackError('BAD_OPTION', `unknown setting "${key}"; expected ${[...KEYS].join(', ')}`);
+  }
+  const { service, scheduler, pathManager, congestion, coupled, noDelay, keepaliveIdle } = settings;
+  if (service !== undefined && !SERVICE_TYPES.includes(service)) wrong('service', SERVICE_TYPES.join(', '));
+  if (scheduler !== undefined && typeof scheduler !== 'function') wrong('scheduler', 'a factory, one of SCHEDULERS or your own');
+  if (pathManager !== undefined && typeof pathManager !== 'function') wrong('pathManager', 'a path manager factory');
+  if (congestion !== undefined) congestionFactory(congestion);
+  if (coupled !== undefined) coupledFactory(coupled);
+  if (noDelay !== undefined && typeof noDelay !== 'boolean') wrong('noDelay', 'true or false');
+  if (keepaliveIdle !== undefined && !(typeof keepaliveIdle === 'number' && keepaliveIdle >= 0)) wrong('keepaliveIdle', 'microseconds, 0 for none');
+}
+
+/** Applies settings. Throws as {@link checkSettings}. */
 export function applySettings(connection: ConnectionState, settings: ConnectionSettings, now: number): void {
+  checkSettings(settings);
   if (settings.congestion !== undefined) {
     connection.congestionFactory = congestionFactory(settings.congestion);
     // A controller that was asked for stands above the host's coupled one.

@@ -116,8 +116,7 @@ export interface ReceivedMapping {
 /** Payload of a checksummed mapping, held until the mapping is complete. */
 export interface PendingMapping {
   mapping: ReceivedMapping;
-  parts: Uint8Array[];
-  received: number;
+  received: ReceiveQueue;
 }
 
 /** One question to the scheduler, filled anew for each: the request, and the room of each subflow under it. */
@@ -208,6 +207,8 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   finSent = false;
   finAcknowledged = false;
   wantsWritable = false;
+  /** The application has closed: it will not read either. */
+  abandoned = false;
   noDelay: boolean;
   reinjections: IntervalList<ReinjectionRange> | null = null;
   reinjectedBytes = 0;
@@ -222,6 +223,8 @@ export abstract class ConnectionState implements ManagedConnection, ScheduledCon
   receiveLimit: number;
   outOfOrder: OutOfOrder | null = null;
   remoteFin = -1;
+  /** When a DATA_FIN that came again was last answered. */
+  finAnsweredAt = Number.NEGATIVE_INFINITY;
   receiveEnded = false;
   readableTold = false;
   receiveDelta = 0;

@@ -11,7 +11,7 @@ import { deliverFromSubflow } from './receive.ts';
 import { reinjectSubflow } from './reinjection.ts';
 import { schedule } from './send.ts';
 import { MODE, PHASE, SubflowState } from './state.ts';
-import { maySend, wakeSenders } from './wake.ts';
+import { isHeldBack, maySend, wakeSenders, windowProber } from './wake.ts';
 import { receiveWindow, roomAhead } from './window.ts';
 import { closeSend } from '../tcp/close.ts';
 import type { CloseReason } from '../tcp/state.ts';
@@ -37,9 +37,14 @@ export class Subflow extends SubflowState implements TcpUser {
   waiting(): number {
     const { connection } = this;
     if (!maySend(this) || connection.phase !== PHASE.open) return 0;
-    // What the data-level window holds back is probed once for all subflows (`send.ts`).
-    if (connection.mode === MODE.mptcp && connection.dataWndEdge <= connection.dataNxt) return 0;
+    // What the shared window holds back is probed once for all subflows.
+    if (connection.mode === MODE.mptcp && connection.subflows.length > 1 && isHeldBack(connection) && windowProber(connection) !== this) return 0;
     return connection.sendBuffer.end - connection.dataNxt;
+  }
+
+  sharedWindow(): number {
+    const { connection } = this;
+    return connection.mode === MODE.mptcp ? connection.dataWndEdge - connection.dataNxt : Number.POSITIVE_INFINITY;
   }
 
   optionSpace(): number {

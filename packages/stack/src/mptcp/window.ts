@@ -57,7 +57,7 @@ function tuneReceiveBuffer(connection: ConnectionState, now: number): void {
   let wanted = 2 * copied + 16 * 1460;
   if (connection.tuneLast > 0 && copied > connection.tuneLast) wanted += (2 * wanted * (copied - connection.tuneLast)) / connection.tuneLast;
   // Data that waits out of order is part of what the paths hold in flight.
-  wanted = Math.min(connection.host.tcp.maxReceiveBuffer, wanted + connection.outOfOrderBytes);
+  wanted = Math.floor(Math.min(connection.host.tcp.maxReceiveBuffer, wanted + connection.outOfOrderBytes));
   if (wanted > connection.receiveLimit) connection.receiveLimit = wanted;
   connection.tuneLast = Math.max(copied, connection.tuneLast);
   connection.tuneAt = now;

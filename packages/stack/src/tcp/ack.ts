@@ -8,8 +8,11 @@ import { sampleRtt } from './rtt.ts';
 import { toPosition } from './sequence.ts';
 import { CONGESTION } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { armRetransmission, leastUsefulWindow, stopPersist } from './timers.ts';
+import { armRetransmission } from './timers.ts';
 import type { Accepted } from './verdict.ts';
+
+/** Shortest time between two openings of the window that each bring a retransmission, microseconds. */
+const LEAST_FLAP = 10_000;
 
 /** What one ACK has delivered. */
 class AckSample implements DeliverySink {
@@ -54,13 +57,13 @@ export function processAck(tcb: Tcb, accepted: Accepted, now: number): void {
   if (acked < tcb.sndUna) return;
   const closed = tcb.sndWnd === 0;
   const windowChanged = updateWindow(tcb, accepted);
-  if (closed && tcb.sndWnd > 0) windowOpened(tcb);
+  if (closed && tcb.sndWnd > 0) windowOpened(tcb, now);
   if (sample.rtt >= 0) sampleRtt(tcb, sample.rtt, now);
   if (advanced) {
     tcb.backoff = 0;
     tcb.timeouts = 0;
     tcb.blackHoleTimeouts = 0;
-    tcb.unackedSince = queue.outstanding ? now : 0;
+    tcb.unackedSince = queue.outstanding || tcb.fin === 'inFlight' || tcb.fin === 'lost' ? now : 0;
   }
   tcb.persistCount = 0;
   tcb.keepaliveCount = 0;
@@ -94,10 +97,12 @@ function control(tcb: Tcb, { segment }: Accepted, sample: AckSample, lost: numbe
 }
 
 /** The peer had no room and has some now: what it had to discard goes out at once, not after a timer that has doubled many times. */
-function windowOpened(tcb: Tcb): void {
+function windowOpened(tcb: Tcb, now: number): void {
   tcb.backoff = 0;
   tcb.timeouts = 0;
-  if (tcb.retransmitAt !== 0) tcb.queue.loseHead(tcb.mss);
+  // Once in a round trip: a window that flaps must not make a retransmission of every ACK.
+  const { head } = tcb.queue;
+  if (tcb.retransmitAt !== 0 && head !== null && now - head.sentAt > Math.max(tcb.srtt, LEAST_FLAP)) tcb.queue.loseHead(tcb.mss);
 }
 
 /** Marks what SACK blocks cover. Returns whether the first block reports a duplicate (RFC 2883 §4). */
@@ -108,6 +113,8 @@ function takeSackBlocks(tcb: Tcb, segment: Segment, acked: number, sample: AckSa
     const right = toPosition(tcb.iss, segment.sack[2 * i + 1]!, tcb.sndUna);
     if (right <= left) continue;
     if (i === 0 && (right <= acked || (segment.sackCount > 1 && within(tcb, segment, left, right)))) {
+      // Of what was sent, and lately: anything else is not a report of our segments (as Linux, tcp_is_sackblock_valid).
+      if (left < Math.max(1, tcb.sndUna - Math.max(tcb.maxSndWnd, 1)) || right > tcb.sndNxt) continue;
       dsack = true;
       rackDsack(tcb);
       continue;
@@ -138,6 +145,5 @@ function updateWindow(tcb: Tcb, { segment, position, acked }: Accepted): boolean
   // A window may shrink, and what lies beyond may not be sent any more (RFC 9293 §3.8.6, MUST-34). Under Multipath TCP it
   // belongs to the data level and only looks smaller from one subflow: there it never moves left (RFC 8684 §3.3.4).
   if (edge > tcb.sndWndEdge || !tcb.user.sharesWindow) tcb.sndWndEdge = edge;
-  if (tcb.sndWndEdge - tcb.sndNxt >= leastUsefulWindow(tcb)) stopPersist(tcb);
   return changed;
 }

@@ -1,18 +1,21 @@
 /** How many answers a connection may give to segments that are not acceptable (`answers.ts`). */
 
-/** Answers there are at once: a good peer's burst of keepalives or window probes stays far below. */
-const LEAST_BURST = 32;
-const BURST_SPREAD = 32;
+/** Answers there are at once, at least; and as many again at most, drawn at random. A peer's burst of probes stays far below the first. */
+const PROBE_BURST = 32;
+/** What is not acceptable for another reason: Linux answers one in 500 ms, RFC 5961 §7 speaks of ten in five seconds. */
+const OTHER_BURST = 8;
 /** Then one in this time on average, microseconds (Linux: tcp_invalid_ratelimit, 500 ms). */
 const INTERVAL = 500_000;
 
 /** Answers of one kind that a connection may still give. */
 export class AnswerBudget {
+  private readonly burst: number;
   private left: number;
   private since: number;
 
-  constructor(random: number, now: number) {
-    this.left = LEAST_BURST + (random & (BURST_SPREAD - 1));
+  constructor(kind: keyof AnswerBudgets, random: number, now: number) {
+    this.burst = kind === 'probe' ? PROBE_BURST : OTHER_BURST;
+    this.left = this.burst + (random & (this.burst - 1));
     this.since = now;
   }
 
@@ -22,8 +25,8 @@ export class AnswerBudget {
     if (intervals > 0) {
       this.since += intervals * INTERVAL;
       // None, one or two for each interval.
-      const fresh = intervals >= BURST_SPREAD ? BURST_SPREAD : (random32() >>> 0) % (2 * intervals + 1);
-      this.left = Math.min(LEAST_BURST + BURST_SPREAD, this.left + fresh);
+      const fresh = intervals >= this.burst ? this.burst : (random32() >>> 0) % (2 * intervals + 1);
+      this.left = Math.min(2 * this.burst, this.left + fresh);
     }
     if (this.left <= 0) return false;
     this.left--;

@@ -43,6 +43,6 @@ export function answerAgain(tcb: Tcb, now: number): void {
 function grant(tcb: Tcb, kind: keyof AnswerBudgets, now: number): boolean {
   const { context } = tcb;
   const budgets = (tcb.answerBudgets ??= { probe: null, other: null });
-  const budget = (budgets[kind] ??= new AnswerBudget(context.random32(), now));
+  const budget = (budgets[kind] ??= new AnswerBudget(kind, context.random32(), now));
   return budget.take(() => context.random32(), now);
 }

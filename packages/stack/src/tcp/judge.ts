@@ -34,6 +34,7 @@ export function judge(tcb: Readonly<Tcb>, segment: Segment, now: number): Verdic
     // SYN+ACK of a simultaneous open, whose ACK counts (RFC 9293 §3.5).
     if (tcb.state !== STATE.synReceived || position !== 0) return SYN_CHALLENGE;
     if ((flags & FLAG.ack) === 0) return SYN_AGAIN;
+    if (!tcb.activeOpen) return SYN_CHALLENGE;
   } else {
     if ((flags & FLAG.rst) === 0) {
       // PAWS comes before the sequence number; resets are exempt (RFC 7323 §5.3, R1).
@@ -68,7 +69,7 @@ function judgeTimestamp(tcb: Readonly<Tcb>, segment: Segment, dataPosition: numb
   if (segment.payloadLength === 0 && (segment.flags & FLAG.fin) === 0 && dataPosition === tcb.rcvNxt) return OVERTAKEN;
   const right = dataPosition + segment.payloadLength;
   // Only what has arrived before may be reported as a duplicate: a block ahead of RCV.NXT would count as received.
-  const known = segment.payloadLength > 0 && right <= tcb.rcvNxt;
+  const known = segment.payloadLength > 0 && right <= tcb.rcvNxt && isRecent(tcb, dataPosition);
   return { ...answer('tcp-paws', 'other'), left: known ? dataPosition : 0, right: known ? right : 0, fin: false };
 }
 
@@ -88,16 +89,20 @@ function outside(tcb: Readonly<Tcb>, segment: Segment, dataPosition: number, end
   const { rcvNxt } = tcb;
   const fin = (segment.flags & FLAG.fin) !== 0;
   const { payloadLength } = segment;
-  const old = end <= rcvNxt && payloadLength > 0;
-  const left = old ? dataPosition : 0;
-  const right = old ? Math.min(rcvNxt, dataPosition + payloadLength) : 0;
   const reason = 'tcp-out-of-window';
   // A keepalive or window probe: below RCV.NXT by one, with or without an octet (RFC 9293 §3.8.4, §3.8.6.1).
-  if (dataPosition === rcvNxt - 1 && payloadLength <= 1) return { kind: 'answer', reason, budget: 'probe', left, right, fin };
-  // Of the last window: a retransmission of what we have. Text from further away is no peer's of ours.
-  const recent = old && dataPosition > rcvNxt - Math.max(tcb.rcvEdge - rcvNxt, MIN_RECENT);
-  if (recent) return { kind: 'answer', reason: 'tcp-duplicate', budget: 'duplicate', left, right, fin };
-  return { kind: 'answer', reason, budget: 'other', left, right, fin };
+  if (dataPosition === rcvNxt - 1 && payloadLength <= 1) return { ...answer(reason, 'probe'), fin };
+  // Of the last window: a retransmission of what we have, and reported as such. Text from further away is no peer's of ours.
+  if (end <= rcvNxt && payloadLength > 0 && isRecent(tcb, dataPosition)) {
+    const right = Math.min(rcvNxt, dataPosition + payloadLength);
+    return { kind: 'answer', reason: 'tcp-duplicate', budget: 'duplicate', left: dataPosition, right, fin };
+  }
+  return { ...answer(reason, 'other'), fin };
+}
+
+/** Whether a position lies behind RCV.NXT by no more than a window, and in the stream at all. */
+function isRecent(tcb: Readonly<Tcb>, position: number): boolean {
+  return position >= 1 && position > tcb.rcvNxt - Math.max(tcb.rcvEdge - tcb.rcvNxt, MIN_RECENT);
 }
 
 /** Text this far back is a retransmission, whatever our window is now. */

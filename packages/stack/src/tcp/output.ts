@@ -8,7 +8,7 @@ import { writeSegment } from './segment-writer.ts';
 import type { Outgoing } from './segment-writer.ts';
 import { CONGESTION, STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
-import { armPersist, armRetransmission, leastUsefulWindow } from './timers.ts';
+import { armPersist, armRetransmission, leastUsefulWindow, stopPersist, usableWindow } from './timers.ts';
 import type { TransmitSlot } from './transmit-slot.ts';
 import { SEGMENT_KIND } from './user.ts';
 
@@ -90,12 +90,15 @@ function bare(position: number, flags: number): Outgoing {
  * be used: the persist timer has to run (RFC 9293 §3.8.6.1, §3.8.6.2.1).
  */
 function watchWindow(tcb: Tcb, now: number): void {
-  if (tcb.queue.outstanding || (tcb.queue.unsent === null && tcb.user.waiting() === 0)) return;
-  if (tcb.sndWndEdge - tcb.sndNxt < leastUsefulWindow(tcb)) armPersist(tcb, now);
+  if (tcb.queue.outstanding) return;
+  const waits = tcb.queue.unsent !== null || tcb.user.waiting() > 0;
+  if (waits && usableWindow(tcb) < leastUsefulWindow(tcb)) armPersist(tcb, now);
+  else if (tcb.persistSince !== 0) stopPersist(tcb);
 }
 
 function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   tcb.synPending = false;
+  if (tcb.unackedSince === 0) tcb.unackedSince = now;
   tcb.synCount++;
   tcb.sndNxt = Math.max(tcb.sndNxt, 1);
   const passive = tcb.state === STATE.synReceived;
@@ -139,6 +142,7 @@ function sendAck(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
 
 function sendFin(tcb: Tcb, slot: TransmitSlot, now: number): boolean {
   const again = tcb.fin === 'lost';
+  if (tcb.unackedSince === 0) tcb.unackedSince = now;
   tcb.fin = 'inFlight';
   if (tcb.sndNxt === tcb.sndEnd) tcb.sndNxt = tcb.sndEnd + 1;
   if (tcb.state === STATE.established) tcb.state = STATE.finWait1;

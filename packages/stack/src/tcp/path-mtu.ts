@@ -6,6 +6,11 @@ const TIMESTAMPS = 12;
 /** RFC 9293 §3.7.1: assumed without the option. */
 export const DEFAULT_MSS_IPV4 = 536;
 export const DEFAULT_MSS_IPV6 = 1220;
+/**
+ * The smallest MSS that is believed, as in Linux: below it a peer would make us send a packet for every few octets
+ * (CVE-2019-11479). Options take at most 40 of it.
+ */
+export const MIN_MSS = 48;
 const MIN_MTU_IPV4 = 576;
 const MIN_MTU_IPV6 = 1280;
 /** Full-sized timeouts in a row that make a black hole likely. */
@@ -19,7 +24,7 @@ export function ipHeaderLength(tcb: Tcb): number {
 export function updateMss(tcb: Tcb): void {
   const path = tcb.pathMtu - ipHeaderLength(tcb) - TCP_HEADER;
   const options = (tcb.timestamps ? TIMESTAMPS : 0) + tcb.user.optionSpace();
-  tcb.mss = Math.max(64, Math.min(tcb.peerMss, path) - options);
+  tcb.mss = Math.min(tcb.peerMss, path) - options;
 }
 
 /** Takes an ICMP "too big" for a segment of ours in flight. Returns whether it changed anything. */

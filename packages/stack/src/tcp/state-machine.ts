@@ -6,7 +6,7 @@ import { owe } from './answers.ts';
 import { enterTimeWait, remove } from './close.ts';
 import { fastOpenCookie } from './fast-open.ts';
 import { judge, judgeSynSent } from './judge.ts';
-import { DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6, updateMss } from './path-mtu.ts';
+import { DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6, MIN_MSS, updateMss } from './path-mtu.ts';
 import { receivePayload } from './receive.ts';
 import { sampleRtt } from './rtt.ts';
 import { CLOSE_REASON, STATE } from './state.ts';
@@ -19,6 +19,7 @@ import { windowShift } from './window.ts';
 /** Starts an active open (RFC 9293 §3.10.1). */
 export function openActive(tcb: Tcb, now: number): void {
   tcb.state = STATE.synSent;
+  tcb.activeOpen = true;
   tcb.sndNxt = 0;
   tcb.rcvScale = windowShift(tcb.context.tcp.maxReceiveBuffer);
   tcb.synPending = true;
@@ -41,7 +42,7 @@ export function openFromCookie(tcb: Tcb, segment: Segment, options: { mss: numbe
   tcb.irs = (segment.seq - 1) | 0;
   tcb.rcvNxt = 1;
   tcb.rcvEdge = 1;
-  tcb.peerMss = options.mss;
+  tcb.peerMss = Math.max(options.mss, MIN_MSS);
   tcb.timestamps = options.timestamps;
   tcb.sack = options.sack;
   if (options.timestamps) {
@@ -58,6 +59,8 @@ export function openFromCookie(tcb: Tcb, segment: Segment, options: { mss: numbe
   tcb.cwnd = 10 * tcb.mss;
   tcb.rcvEdge = 1 + Math.min(65535, tcb.user.receiveWindow(now));
   segmentArrives(tcb, segment, now);
+  // Not what completes a handshake after all: nothing is kept of it.
+  if (tcb.state === STATE.synReceived) remove(tcb, CLOSE_REASON.aborted, now);
 }
 
 /** Processes one segment of an existing connection: judged first, and only what is accepted is applied. */
@@ -130,10 +133,14 @@ function isClosed(tcb: Tcb): boolean {
 }
 
 function completeHandshake(tcb: Tcb, { segment, acked }: Accepted, now: number): void {
-  tcb.sndUna = 1;
+  // After a simultaneous open our SYN may have carried data too.
+  const synAcked = answerFastOpen(tcb, segment, acked);
+  tcb.sndUna = 1 + synAcked;
   tcb.state = STATE.established;
   takeHandshakeRtt(tcb, now);
-  takeFirstWindow(tcb, segment.window << tcb.sndScale, acked);
+  // The SYN+ACK of a simultaneous open: windows on SYN segments are never scaled (RFC 7323 §2.2).
+  takeFirstWindow(tcb, (segment.flags & FLAG.syn) !== 0 ? segment.window : segment.window << tcb.sndScale, acked);
+  if (synAcked > 0) tcb.user.fastOpenAnswered(synAcked, now);
   established(tcb, now);
 }
 
@@ -149,6 +156,7 @@ function takeFirstWindow(tcb: Tcb, window: number, acked: number): void {
 function established(tcb: Tcb, now: number): void {
   tcb.timeouts = 0;
   tcb.backoff = 0;
+  tcb.unackedSince = 0;
   armRetransmission(tcb, now);
   if (tcb.keepaliveIdle > 0) tcb.keepaliveAt = now + tcb.keepaliveIdle;
   tcb.user.onEstablished(now);
@@ -234,7 +242,7 @@ function takeSyn(tcb: Tcb, segment: Segment, now: number): void {
   tcb.irs = segment.seq;
   tcb.rcvNxt = 1;
   tcb.lastReceivedAt = now;
-  tcb.peerMss = segment.mss >= 0 ? Math.max(segment.mss, 64) : tcb.ipVersion === 4 ? DEFAULT_MSS_IPV4 : DEFAULT_MSS_IPV6;
+  tcb.peerMss = segment.mss >= 0 ? Math.max(segment.mss, MIN_MSS) : tcb.ipVersion === 4 ? DEFAULT_MSS_IPV4 : DEFAULT_MSS_IPV6;
   tcb.sack = tcp.sack && segment.sackPermitted;
   tcb.timestamps = tcp.timestamps && segment.hasTimestamps;
   if (tcb.timestamps) {

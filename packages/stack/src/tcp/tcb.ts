@@ -184,6 +184,8 @@ export class Tcb implements Demultiplexed {
   ackPending = 0;
   quickAcks = 16;
   synPending = false;
+  /** We have sent the SYN: a SYN+ACK may answer it. */
+  activeOpen = false;
   /** TCP Fast Open (RFC 7413), null when not used. */
   fastOpen: FastOpen | null = null;
   resetPending = false;

@@ -93,8 +93,9 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   tcb.backoff++;
   if (tcb.state === STATE.synSent || tcb.state === STATE.synReceived) {
     const limit = tcb.state === STATE.synSent ? tcp.synRetries : tcp.synAckRetries;
-    if (tcb.timeouts > limit) {
-      remove(tcb, CLOSE_REASON.timeout, now);
+    const overdue = isOverdue(tcb, now);
+    if (overdue || tcb.timeouts > limit) {
+      remove(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
       return;
     }
     tcb.synPending = true;
@@ -102,9 +103,9 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
     tcb.context.wake(tcb);
     return;
   }
-  const overdue = tcp.userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= tcp.userTimeout;
+  const overdue = isOverdue(tcb, now);
   // A peer that answers but offers no window is alive (RFC 9293 §3.8.6.1).
-  if (tcb.sndWnd === 0 && tcb.fin !== 'inFlight' && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
+  if (tcb.sndWnd === 0 && now - tcb.lastReceivedAt < 2 * tcp.maxRto) tcb.timeouts = Math.min(tcb.timeouts, tcp.maxRetransmits);
   if (overdue || tcb.timeouts > tcp.maxRetransmits) {
     abort(tcb, overdue ? CLOSE_REASON.userTimeout : CLOSE_REASON.timeout, now);
     return;
@@ -115,6 +116,12 @@ function retransmissionTimeout(tcb: Tcb, now: number): void {
   tcb.retransmitAt = now + backedOffRto(tcb);
   tcb.user.onTimeout(tcb.timeouts, now);
   tcb.context.wake(tcb);
+}
+
+/** Whether something sent (SYN and FIN too) has not been acknowledged for as long as the user timeout allows (RFC 9293 §3.9.1). */
+function isOverdue(tcb: Tcb, now: number): boolean {
+  const { userTimeout } = tcb.context.tcp;
+  return userTimeout > 0 && tcb.unackedSince > 0 && now - tcb.unackedSince >= userTimeout;
 }
 
 /**
@@ -130,7 +137,7 @@ function persistTimeout(tcb: Tcb, now: number): void {
     abort(tcb, CLOSE_REASON.userTimeout, now);
     return;
   }
-  if (tcb.sndWndEdge <= tcb.sndNxt) {
+  if (usableWindow(tcb) <= 0) {
     tcb.persistCount++;
     if (tcb.persistCount > tcp.maxRetransmits) {
       abort(tcb, CLOSE_REASON.timeout, now);
@@ -152,7 +159,7 @@ function persistTimeout(tcb: Tcb, now: number): void {
 export function armPersist(tcb: Tcb, now: number): void {
   if (tcb.persistSince === 0) tcb.persistSince = now;
   // Small, or shrunken: what was offered once may go out after the override timeout; else the first probe waits for an RTO (SHLD-29).
-  const offered = tcb.sndWndEdge > tcb.sndNxt || (tcb.offeredEdge > tcb.sndNxt && !tcb.user.sharesWindow);
+  const offered = usableWindow(tcb) > 0 || (tcb.offeredEdge > tcb.sndNxt && !tcb.user.sharesWindow);
   const at = now + (offered && tcb.persistBackoff === 0 ? OVERRIDE_TIMEOUT : persistInterval(tcb));
   if (tcb.persistAt !== 0 && tcb.persistAt <= at) return;
   tcb.persistAt = at;
@@ -165,6 +172,11 @@ export function stopPersist(tcb: Tcb): void {
   tcb.persistSince = 0;
   tcb.persistBackoff = 0;
   tcb.override = false;
+}
+
+/** What the peer's window still takes, here and, where it is shared, for all. */
+export function usableWindow(tcb: Tcb): number {
+  return Math.min(tcb.sndWndEdge - tcb.sndNxt, tcb.user.sharedWindow());
 }
 
 /** The window that is worth sending into (RFC 9293 §3.8.6.2.1): a segment, or half of the largest the peer has offered. */

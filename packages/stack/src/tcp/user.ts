@@ -43,6 +43,8 @@ export interface TcpUser {
   waiting(): number;
   /** Whether the peer's window is shared with other connections: it may look smaller from here and is none the less valid (RFC 8684 §3.3.4). */
   readonly sharesWindow: boolean;
+  /** Bytes that the shared window still takes; Infinity when it is not shared. */
+  sharedWindow(): number;
   /** The window to advertise, bytes; the user keeps its right edge from moving left and small openings back. */
   receiveWindow(now: number): number;
   /** Called before anything is transmitted, so that data can be handed down late. */
