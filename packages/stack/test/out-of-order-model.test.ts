@@ -25,7 +25,7 @@ class CountedPool extends ChunkPool {
 const insertion = fc.record({
   do: fc.constant('insert' as const),
   at: fc.integer({ min: 0, max: 30_000 }),
-  length: fc.oneof(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 1460 }), fc.integer({ min: 1, max: 9000 })),
+  length: fc.oneof(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 1460 }), fc.integer({ min: 1, max: 5000 })),
   /** Whether the octets are the stream's, or others: what came first counts. */
   right: fc.boolean(),
 });
@@ -36,7 +36,7 @@ describe('what is held ahead of order', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(20_000, 1 << 20),
-        fc.array(fc.oneof({ weight: 4, arbitrary: insertion }, { weight: 1, arbitrary: release }), { maxLength: 60, size: 'max' }),
+        fc.array(fc.oneof({ weight: 4, arbitrary: insertion }, { weight: 1, arbitrary: release }), { maxLength: 40, size: 'max' }),
         (buffer, steps) => {
           const pool = new CountedPool();
           const held = new OutOfOrder(pool, buffer);
@@ -69,7 +69,7 @@ describe('what is held ahead of order', () => {
           check(held, model, pool);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 
@@ -78,10 +78,8 @@ describe('what is held ahead of order', () => {
     held.release(next);
     for (const at of [...model.keys()]) if (at < next) model.delete(at);
     for (let piece = held.peek(next); piece !== null; piece = held.peek(next)) {
-      for (const octet of piece) {
-        expect(octet).toBe(model.get(next));
-        model.delete(next++);
-      }
+      expect(piece.findIndex((octet, i) => octet !== model.get(next + i))).toBe(-1);
+      for (let i = 0; i < piece.length; i++) model.delete(next++);
       held.release(next);
     }
     expect(model.has(next)).toBe(false);
@@ -102,7 +100,7 @@ describe('what is held ahead of order', () => {
     const [first] = runs;
     if (first === undefined) return;
     const piece = held.peek(first.position)!;
-    expect([...piece]).toEqual([...piece].map((_, i) => model.get(first.position + i)));
+    expect(piece.findIndex((octet, i) => octet !== model.get(first.position + i))).toBe(-1);
     expect(held.peek(first.position - 1)).toBeNull();
   }
 });
@@ -110,7 +108,7 @@ describe('what is held ahead of order', () => {
 /** The runs of consecutive positions. */
 function runsOf(model: ReadonlyMap<number, number>): Interval[] {
   const out: Interval[] = [];
-  for (const at of [...model.keys()].toSorted((a, b) => a - b)) {
+  for (const at of Float64Array.from(model.keys()).sort()) {
     const last = out.at(-1);
     if (last !== undefined && last.end === at) last.end++;
     else out.push({ position: at, end: at + 1 });
