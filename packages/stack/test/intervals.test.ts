@@ -92,6 +92,34 @@ describe('an interval list', () => {
     );
   });
 
+  it('of many blocks can be emptied from any place, and filled again there', () => {
+    const item = (i: number): Interval => ({ position: 10 * i, end: 10 * i + 5 });
+    const range = fc.tuple(fc.nat(999), fc.integer({ min: 1, max: 500 }), fc.boolean());
+    fc.assert(
+      fc.property(fc.array(range, { minLength: 1, maxLength: 6 }), (ranges) => {
+        const list = new IntervalList<Interval>();
+        let model: Interval[] = [];
+        for (let i = 0; i < 1000; i++) {
+          const one = item(i);
+          list.push(one);
+          model.push(one);
+        }
+        for (const [from, count, again] of ranges) {
+          const gone = model.filter(({ position }) => position >= 10 * from && position < 10 * (from + count));
+          for (const one of gone) list.remove(one);
+          model = model.filter((one) => !gone.includes(one));
+          compare(list, model, [10 * from, 10 * (from + count), 0, 9999]);
+          if (!again) continue;
+          for (const one of gone.toReversed()) list.insert(one);
+          model = [...model, ...gone].toSorted((a, b) => a.position - b.position);
+          compare(list, model, [10 * from, 10 * (from + count), 0, 9999]);
+        }
+        expect([...list]).toEqual(model);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   it('lists that were emptied in any way share nothing with each other', () => {
     const emptied = ['shift', 'remove', 'clear', 'new'].map((way) => {
       const list = new IntervalList<Interval>();

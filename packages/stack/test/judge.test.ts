@@ -16,9 +16,10 @@ import type { ClientOptions, Family, Mode } from './client.ts';
 
 /** A segment in the words of the wire, its numbers by where they lie. */
 interface Shot {
-  /** SEG.SEQ less RCV.NXT, and SEG.ACK less SND.UNA. */
+  /** SEG.SEQ less RCV.NXT, or less the right edge of the window; SEG.ACK less SND.UNA, or less SND.NXT. */
   seq: number;
   ack: number;
+  edges?: boolean;
   flags: number;
   window: number;
   length: number;
@@ -40,6 +41,7 @@ const offset = fc.oneof(
 const shot: fc.Arbitrary<Shot> = fc.record({
   seq: offset,
   ack: offset,
+  edges: fc.boolean(),
   flags: fc.oneof(
     { weight: 3, arbitrary: fc.constant<number>(FLAG.ack) },
     { weight: 2, arbitrary: fc.constantFrom<number>(FLAG.ack | FLAG.psh, FLAG.ack | FLAG.fin, FLAG.rst, FLAG.rst | FLAG.ack, FLAG.syn, FLAG.syn | FLAG.ack) },
@@ -62,8 +64,15 @@ function busy(family: Family, mode: Mode, options: ClientOptions = {}): Client {
   return client;
 }
 
-function headerOf(client: Client, one: Shot): Partial<TcpHeader> {
+/** The same shot with its numbers counted from RCV.NXT and SND.UNA. */
+function aimed(tcb: Tcb, one: Shot): Shot {
+  if (one.edges !== true) return one;
+  return { ...one, seq: (one.seq + tcb.rcvEdge - tcb.rcvNxt) | 0, ack: (one.ack + tcb.sndNxt - tcb.sndUna) | 0, edges: false };
+}
+
+function headerOf(client: Client, shot: Shot): Partial<TcpHeader> {
   const { tcb } = client;
+  const one = aimed(tcb, shot);
   const options: TcpOption[] = [];
   if (one.timestamp !== null) options.push({ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: (tcb.tsRecent + one.timestamp) >>> 0, echo: 1 });
   if (one.sack) options.push({ kind: 'nop' }, { kind: 'nop' }, { kind: 'sack', blocks: [[client.ackOf(tcb.sndUna + 1000), client.ackOf(tcb.sndUna + 2000)]] });
@@ -87,7 +96,8 @@ const distance = (a: number, b: number): number => (a - b) | 0;
  * What the RFCs say, on the wire's numbers. Two allowances of ours: an empty segment or a FIN may lie at the right edge of the
  * window, and what begins at RCV.NXT is acceptable for its ACK although the window is closed.
  */
-function rightVerdict(tcb: Tcb, one: Shot, receiveWindow: number): string {
+function rightVerdict(tcb: Tcb, given: Shot, receiveWindow: number): string {
+  const one = aimed(tcb, given);
   const has = (flag: number): boolean => (one.flags & flag) !== 0;
   const [syn, rst] = [has(FLAG.syn), has(FLAG.rst)];
   const length = one.length + (syn ? 1 : 0) + (has(FLAG.fin) ? 1 : 0);
