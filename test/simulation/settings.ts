@@ -25,6 +25,8 @@ export function drawSettings(draw: Random): Settings {
   const paths = draw.integer(1, 4);
   const checksum = draw.chance(0.3);
   const { tcp, buffer } = drawTcp(draw);
+  // Keepalives wake a connection that has nothing to say: without them a missing timer shows.
+  if (draw.fork('keepalive').chance(1 / 3)) tcp.keepaliveIdle = 0;
   const schedulerName = draw.chance(0.4) ? 'lowest-rtt' : draw.pick(Object.keys(SCHEDULERS));
   const managerName = draw.chance(0.7) ? 'default' : draw.pick(Object.keys(MANAGERS));
   const coupled = draw.chance(0.6) ? 'none' : draw.pick(Object.keys(COUPLED_CONTROLLERS));

@@ -6,6 +6,9 @@ import type { Path, World } from './world.ts';
 
 const PORT = 80;
 
+/** How long a connection without keepalives may wait for a peer that is gone. */
+const SILENT_FOR = 900 * SECOND;
+
 export interface Timeline {
   start: number;
   fastOpen: boolean;
@@ -21,6 +24,16 @@ export function drawTimeline(world: World): Timeline {
   begin(world, timeline);
   drawCuts(world, timeline);
   drawApplication(world, timeline);
+  const { client, boxes } = world;
+  if (timeline.violent || boxes.some((box) => !box.harmless)) {
+    // Who has nothing to send learns only by a keepalive that the peer is gone without a word (RFC 9293 §3.8.4).
+    agenda.at(timeline.start + SILENT_FOR, (now) => {
+      for (const { node } of [client, server]) {
+        for (const connection of node.host.connections.values()) connection.configure({ keepaliveIdle: 60 * SECOND }, now);
+        node.pump();
+      }
+    });
+  }
   return timeline;
 }
 

@@ -32,7 +32,9 @@ export function fireConnectionTimers(connection: ConnectionState, now: number): 
   if (due(connection.fastcloseAt, now)) repeatFastclose(connection, now);
   if (connection.phase === PHASE.closed) return;
   if (due(connection.finAt, now)) {
-    if (connection.finTries > connection.host.mptcp.maxDataRetransmits) {
+    // Data before it has limits of its own, and a peer may keep its window closed for as long as it answers (RFC 9293 §3.8.6.1).
+    const alone = connection.dataUna === connection.sendBuffer.end;
+    if (alone && connection.finTries > connection.host.mptcp.maxDataRetransmits) {
       abortConnection(connection, 'timeout', now);
       return;
     }
@@ -56,11 +58,14 @@ function due(at: number, now: number): boolean {
 /** No data-level progress for a while (RFC 8684 §3.3.6). */
 function dataTimeout(connection: ConnectionState, now: number): void {
   connection.dataRetransmitAt = 0;
-  if (connection.subflows.length > 0 && ++connection.dataTimeouts > connection.host.mptcp.maxDataRetransmits) {
+  const inFlight = headInFlight(connection);
+  // What a subflow is still sending counts against that subflow's limit, which a closed window does not reach.
+  if (!inFlight && connection.subflows.length > 0 && connection.dataTimeouts >= connection.host.mptcp.maxDataRetransmits) {
     abortConnection(connection, 'timeout', now);
     return;
   }
-  if (!headInFlight(connection)) {
+  if (connection.subflows.length > 0) connection.dataTimeouts++;
+  if (!inFlight) {
     if (dataLevelStalled(connection, now)) return;
     connection.dataRecoveryPoint = connection.dataNxt;
     reinjectHead(connection, REINJECTED_HEAD, now);
