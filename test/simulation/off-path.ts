@@ -141,8 +141,8 @@ export function isLucky(tcb: Tcb, { seq, ack, flags, payload }: Forged, state: n
   // A half-open connection goes back to LISTEN (RFC 9293 §3.10.7.4, fourth); the others challenge.
   if (syn) return state === STATE.synReceived;
   if (!acks) return false;
-  // Old acknowledgements are acceptable for as long as the largest window (RFC 5961 §5.2): 2^30 at most.
-  return state === STATE.synReceived ? acked > 0 && acked <= flight : acked >= -(2 ** 30) && acked <= flight;
+  // Old acknowledgements are acceptable for as long as the largest window (RFC 5961 §5.2).
+  return state === STATE.synReceived ? acked > 0 && acked <= flight : acked >= -tcb.maxSndWnd && acked <= flight;
 }
 
 function drawSegment(tcb: Tcb, random: Random, noise: Uint8Array): Forged {

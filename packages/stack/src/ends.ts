@@ -24,6 +24,13 @@ export function endsOf(segment: Segment): Ends {
   };
 }
 
+/** Whether an address can be that of one host: neither unspecified, multicast, nor the limited broadcast (RFC 9293 §3.9.2.3, MUST-46, MUST-63). */
+export function isUnicast(address: Uint8Array): boolean {
+  const first = address[0]!;
+  if (address.length === 4) return first < 224 && address.some((byte) => byte !== 0);
+  return first !== 0xff && address.some((byte) => byte !== 0);
+}
+
 /** What a received segment may belong to: a connection, or what TIME-WAIT keeps of one. */
 export interface Demultiplexed {
   readonly kind: 'tcb' | 'time-wait';

@@ -279,3 +279,31 @@ describe('calls of an application', () => {
     expect(codeOf(() => host.connect({ remote: REMOTE, port: 80, localPort: 5 }, agenda.now))).toBe('ADDRESS_IN_USE');
   });
 });
+
+describe('addresses of no single host', () => {
+  it.each(['0.0.0.0', '224.0.0.1', '255.255.255.255'])('a SYN from %s draws nothing (RFC 9293 §3.9.2.3, MUST-63)', (source) => {
+    const peer = new HandPeer();
+    peer.host.listen({ port: 80 });
+    const tcp = {
+      sourcePort: 1,
+      destinationPort: 80,
+      seq: 1,
+      ack: 0,
+      headerLength: 20,
+      reserved: 0,
+      flags: FLAG.syn,
+      window: 0,
+      checksum: 0,
+      urgent: 0,
+      options: [],
+    };
+    peer.node.receive(peer.through, buildPacket(ipHeader(parseAddress(source), LOCAL, PROTOCOL.tcp), { tcp, payload: new Uint8Array(0) }), peer.agenda.now);
+    expect([peer.sent.length, peer.host.sizes.connections]).toEqual([0, 0]);
+  });
+
+  it.each(['0.0.0.0', '224.0.0.1', '::', 'ff02::1'])('connect to %s is refused (MUST-46), and one between two families', (remote) => {
+    const { host, agenda } = new HandPeer();
+    expect(() => host.connect({ remote: parseAddress(remote), port: 80 }, agenda.now)).toThrow('expected the address of one host');
+    expect(() => host.connect({ remote: parseAddress('2001:db8::2'), local: LOCAL, port: 80 }, agenda.now)).toThrow('of the family of');
+  });
+});

@@ -141,3 +141,44 @@ describe('two ends in TIME-WAIT', () => {
     expect(seen.length).toBe(2);
   });
 });
+
+describe.each(VARIANTS)('a window that closes again much later, over IPv%i, %s', (family, mode) => {
+  it('is new: neither the user timeout nor the time between probes goes on from the first time (SHLD-29)', () => {
+    const client = new Client(family, mode, { host: { tcp: { userTimeout: 10 * SECOND } } }).open();
+    client.write(20_000);
+    // Closed for a while, and probed.
+    client.take(client.acknowledge({ window: 0 }));
+    client.acknowledge({ window: 0 });
+    for (let i = 0; i < 7; i++) if (client.wait(SECOND).length > 0) client.acknowledge({ window: 0 });
+    // Open for a minute, with something to send all the time.
+    client.window = 3000;
+    for (let i = 0; i < 60; i++) {
+      client.write(2000);
+      client.take([...client.acknowledge(), ...client.wait(SECOND)]);
+    }
+    const held = client.connection;
+    client.acknowledge();
+    client.acknowledge({ window: 0 });
+    let first = 0;
+    for (let i = 1; i <= 50; i++) {
+      if (client.wait(SECOND / 10).length === 0) continue;
+      if (first === 0) first = i;
+      client.acknowledge({ window: 0 });
+    }
+    expect(held.closed).toBe(false);
+    if (held.sendBuffer.end > client.received) expect(first).toBeLessThan(15);
+  });
+});
+
+describe('SYN-RECEIVED', () => {
+  it('a segment outside the window is answered, and a SYN of another number challenged (RFC 9293 §3.10.7.4, RFC 5961 §4)', () => {
+    for (const flags of [FLAG.ack, FLAG.syn]) {
+      const peer = new HandPeer({ mptcp: { enabled: false } });
+      peer.host.listen({ port: 80 });
+      const [synAck] = peer.send({ flags: FLAG.syn, seq: 100 });
+      const iss = synAck!.tcp!.seq;
+      const [answer] = peer.send({ flags, seq: 5_000_000, ack: flags === FLAG.syn ? 0 : (iss + 1) >>> 0 });
+      expect(answer!.tcp).toMatchObject({ flags: FLAG.ack, seq: (iss + 1) >>> 0, ack: 101 });
+    }
+  });
+});

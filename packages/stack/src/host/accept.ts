@@ -1,7 +1,7 @@
 /** Segments that belong to no connection: SYNs to listeners, joins by token, cookies, refusals (RFC 9293 §3.10.7.1, §3.10.7.2; RFC 8684 §3.1, §3.2). */
 import { CAPABLE_FLAG, FLAG, formatEndpoint, RESET_REASON, sameAddress } from '@subflow/wire';
 import type { MpCapable, MpJoinSyn, MptcpOption, Segment } from '@subflow/wire';
-import { endsOf } from '../ends.ts';
+import { endsOf, isUnicast } from '../ends.ts';
 import type { Ends } from '../ends.ts';
 import { cookieKey, cookieOptions, cookieTimestamp } from './cookies.ts';
 import type { HostCore, TcbOrigin } from './core.ts';
@@ -48,6 +48,10 @@ export function withoutConnection(host: HostCore, through: Interface, segment: S
   const local = host.ownAddress(ends.local);
   if (local === null) {
     host.drop(through, 'ip-not-for-us', now);
+    return;
+  }
+  if (!isUnicast(ends.remote)) {
+    host.drop(through, 'ip-source-not-unicast', now);
     return;
   }
   const arrival: Arrival = { through, segment, ends: { ...ends, local }, now, before };

@@ -74,6 +74,9 @@ export function checkOptions(options: HostOptions): HostSettings {
     if (!Array.isArray(list) || list.length === 0 || list.some((one, i) => (one !== 0 && one !== 1) || list.indexOf(one) !== i))
       bad(`mptcp.${name}`, list, 'one or both of 0 and 1');
   }
+  // A default is no more than the limit that was given.
+  if (tcpOptions.receiveBuffer === undefined) tcp.receiveBuffer = Math.min(tcp.receiveBuffer, tcp.maxReceiveBuffer);
+  if (tcpOptions.sendBuffer === undefined) tcp.sendBuffer = Math.min(tcp.sendBuffer, tcp.maxSendBuffer);
   if (tcp.receiveBuffer > tcp.maxReceiveBuffer) bad('tcp.receiveBuffer', tcp.receiveBuffer, `at most tcp.maxReceiveBuffer, ${tcp.maxReceiveBuffer}`);
   if (tcp.sendBuffer > tcp.maxSendBuffer) bad('tcp.sendBuffer', tcp.sendBuffer, `at most tcp.maxSendBuffer, ${tcp.maxSendBuffer}`);
   if (tcp.minRto > tcp.maxRto) bad('tcp.minRto', tcp.minRto, `at most tcp.maxRto, ${tcp.maxRto}`);

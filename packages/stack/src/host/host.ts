@@ -7,6 +7,7 @@
  * Time is in microseconds from any fixed start, and never runs backwards.
  */
 import { formatAddress, formatEndpoint, PARSED, parsePacket, Segment } from '@subflow/wire';
+import { isUnicast } from '../ends.ts';
 import { StackError } from '../errors.ts';
 import type { StackEvent } from '../events.ts';
 import { withoutConnection } from './accept.ts';
@@ -374,7 +375,12 @@ function settingsOf(options: ConnectOptions): ConnectionSettings {
 function checkConnect(options: ConnectOptions): void {
   checkAddress(options.remote);
   checkPort(options.port);
-  if (options.local !== undefined) checkAddress(options.local);
+  if (!isUnicast(options.remote)) throw new StackError('BAD_OPTION', `remote is ${formatAddress(options.remote)}; expected the address of one host`);
+  if (options.local !== undefined) {
+    checkAddress(options.local);
+    if (options.local.length !== options.remote.length)
+      throw new StackError('BAD_OPTION', `local is ${formatAddress(options.local)}; expected an address of the family of ${formatAddress(options.remote)}`);
+  }
   if (options.localPort !== undefined) checkPort(options.localPort);
   const { versions } = options;
   if (versions !== undefined && (versions.length === 0 || versions.some((one) => one !== 0 && one !== 1)))

@@ -86,8 +86,9 @@ export function judgeTimeWait(entry: TimeWait, segment: Segment): TimeWaitVerdic
   const ahead = (segment.seq - entry.rcvNxt) | 0;
   // RFC 9293 would delete the block; then an old segment could reach its successor (RFC 1337 §3).
   if ((flags & FLAG.rst) !== 0) return { kind: 'drop', reason: 'tcp-reset-in-time-wait' };
-  const newer = entry.tsRecent !== null && segment.hasTimestamps && ((segment.tsVal - entry.tsRecent) | 0) > 0;
-  if ((flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && (ahead > 0 || newer)) return { kind: 'reuse' };
+  // A newer timestamp is enough, and an older one too little (RFC 6191 §2).
+  const later = entry.tsRecent !== null && segment.hasTimestamps ? (segment.tsVal - entry.tsRecent) | 0 : 0;
+  if ((flags & (FLAG.syn | FLAG.ack)) === FLAG.syn && (later > 0 || (later === 0 && ahead > 0))) return { kind: 'reuse' };
   const end = ahead + segment.payloadLength + ((flags & FLAG.fin) !== 0 ? 1 : 0);
   // Its own FIN, and nobody else's: it ends where the stream ended.
   if ((flags & FLAG.fin) !== 0 && (flags & FLAG.ack) !== 0 && end === 0 && ((segment.ack - entry.sndNxt) | 0) === 0) return { kind: 'fin-again' };

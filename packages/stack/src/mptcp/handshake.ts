@@ -1,7 +1,7 @@
 /** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2; RFC 6824 §3.1, §3.2). */
 import { CAPABLE_FLAG, FLAG, formatEndpoint, RESET_REASON } from '@subflow/wire';
 import type { MpJoinAck, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
-import { resetSubflow } from './close.ts';
+import { limitHalfClose, resetSubflow } from './close.ts';
 import { fallBack } from './fallback.ts';
 import { joinHmac, keyMaterial, sameBytes, shiftedBy } from './keys.ts';
 import { watchSilence } from './liveness.ts';
@@ -296,6 +296,8 @@ function becomeEstablished(subflow: SubflowState, now: number): void {
     connection.everJoined = true;
     connection.closeAt = 0;
     connection.closeReason = null;
+    // What the application has closed ends all the same.
+    limitHalfClose(connection, now);
     connection.pathManager?.onSubflowEstablished?.(connection, subflow, now);
     if (connection.finSent && !connection.finAcknowledged) subflow.requestAck();
   }

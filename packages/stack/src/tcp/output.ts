@@ -45,7 +45,7 @@ export function pollSegment(tcb: Tcb, slot: TransmitSlot, now: number): boolean 
       return false;
     case STATE.synSent:
     case STATE.synReceived:
-      return tcb.synPending && sendSyn(tcb, slot, now);
+      return (tcb.synPending && sendSyn(tcb, slot, now)) || (tcb.state === STATE.synReceived && tcb.ackNow && sendAck(tcb, slot, now));
     case STATE.timeWait:
       return tcb.ackNow && sendAck(tcb, slot, now);
     case STATE.established:
@@ -90,10 +90,13 @@ function bare(position: number, flags: number): Outgoing {
  * be used: the persist timer has to run (RFC 9293 §3.8.6.1, §3.8.6.2.1).
  */
 function watchWindow(tcb: Tcb, now: number): void {
-  if (tcb.queue.outstanding) return;
   const waits = tcb.queue.unsent !== null || tcb.user.waiting() > 0;
-  if (waits && usableWindow(tcb) < leastUsefulWindow(tcb)) armPersist(tcb, now);
-  else if (tcb.persistSince !== 0) stopPersist(tcb);
+  if (waits && usableWindow(tcb) < leastUsefulWindow(tcb)) {
+    if (!tcb.queue.outstanding) armPersist(tcb, now);
+  } else if (tcb.persistSince !== 0) {
+    // Also while data is out: how long the window has been closed begins anew when it closes again.
+    stopPersist(tcb);
+  }
 }
 
 function sendSyn(tcb: Tcb, slot: TransmitSlot, now: number): boolean {

@@ -1,5 +1,6 @@
 /** Taking payload: trimming to the window, in-order delivery, what comes ahead of order, delayed acknowledgement (RFC 9293 §3.10.7.4, §3.8.6.3). */
 import { OutOfOrder } from './out-of-order.ts';
+import { STATE } from './state.ts';
 import type { Tcb } from './tcb.ts';
 import type { Accepted } from './verdict.ts';
 
@@ -34,6 +35,8 @@ export function receivePayload(tcb: Tcb, accepted: Accepted, now: number): void 
   if (length > 0) {
     if (at === tcb.rcvNxt) takeInOrder(tcb, segment.bytes, offset, length, now);
     else takeAhead(tcb, segment.bytes, offset, length, at);
+    // What was delivered has ended the connection.
+    if (tcb.state === STATE.closed) return;
   }
   if (tcb.peerFin === 'ahead' && tcb.finPosition === tcb.rcvNxt) takeFin(tcb, now);
   else if (fin) tcb.ackNow = true;

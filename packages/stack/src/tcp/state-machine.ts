@@ -66,7 +66,8 @@ export function openFromCookie(tcb: Tcb, segment: Segment, options: { mss: numbe
 /** Processes one segment of an existing connection: judged first, and only what is accepted is applied. */
 export function segmentArrives(tcb: Tcb, segment: Segment, now: number): void {
   tcb.segmentsReceived++;
-  if (tcb.state === STATE.closed) return;
+  // In TIME-WAIT only the last ACK is left to be sent, which answers a repeated FIN too; then the tuple is the host's.
+  if (tcb.state === STATE.closed || tcb.state === STATE.timeWait) return;
   if (tcb.state === STATE.synSent) {
     arrivesInSynSent(tcb, segment, now);
     return;
@@ -77,7 +78,6 @@ export function segmentArrives(tcb: Tcb, segment: Segment, now: number): void {
       applySegment(tcb, verdict, now);
       return;
     case 'answer':
-      // A retransmitted FIN restarts TIME-WAIT (RFC 9293 §3.10.7.4, eighth): the host sees to it.
       owe(tcb, verdict, now);
       return;
     case 'reset':
@@ -121,10 +121,6 @@ function applySegment(tcb: Tcb, accepted: Accepted, now: number): void {
 
 /** RFC 9293 §3.10.7.4, second; the sequence number has been found exact (RFC 5961 §3.2). */
 function applyReset(tcb: Tcb, segment: Segment, now: number): void {
-  if (tcb.state === STATE.timeWait) {
-    remove(tcb, CLOSE_REASON.normal, now);
-    return;
-  }
   if (tcb.user.onReset(segment, now) && !isClosed(tcb)) remove(tcb, CLOSE_REASON.reset, now);
 }
 
