@@ -86,6 +86,8 @@ describe('every option of a host', () => {
     [{ mptcp: { pathManager: 'default' } }, 'mptcp.pathManager'],
     [{ tcp: { maxReceiveBuffer: 2 ** 31 } }, 'tcp.maxReceiveBuffer'],
     [{ tcp: { receiveBuffer: 2 ** 20, maxReceiveBuffer: 2 ** 19 } }, 'tcp.receiveBuffer'],
+    [{ tcp: { sendBuffer: 2 ** 21, maxSendBuffer: 2 ** 20 } }, 'tcp.sendBuffer'],
+    [{ tcp: { minRto: 2_000_000, maxRto: 1_000_000 } }, 'tcp.minRto'],
     [{ eventLimit: 0 }, 'eventLimit'],
     [{ eventLimit: 'many' }, 'eventLimit'],
     [{ traceData: 1 }, 'traceData'],
