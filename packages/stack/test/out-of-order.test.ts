@@ -39,7 +39,7 @@ describe.each(VARIANTS)('one-octet holes over IPv%i, %s', (family, mode) => {
     const { tcb, connection } = client;
     const cost = (tcb.outOfOrder?.cost ?? 0) + (connection.outOfOrder?.cost ?? 0);
     expect(cost).toBeGreaterThan(0);
-    expect(cost).toBeLessThanOrEqual(BUFFER + 16_384);
+    expect(cost).toBeLessThanOrEqual(1.25 * BUFFER + 16_384);
     // The peer sends what was not kept again, as any sender does.
     let acked = begin;
     for (let i = 0; i < BUFFER && acked < begin + 2000; i++) {

@@ -22,7 +22,8 @@ export function announceAddress(connection: ConnectionState, id: number, address
   if (port !== null) (connection.announcedPorts ??= new Set()).add(port);
   // Announced again: starts over (RFC 8684 §3.4.1: to trigger a new connection attempt), and takes back a removal of this id
   // that is still being repeated.
-  connection.announcements = connection.announcements?.filter((other) => other.kind === 'echo' || !names(other, id)) ?? null;
+  connection.announcements = connection.announcements?.filter((other) => other.kind !== 'add' || other.id !== id) ?? null;
+  takeBackRemoval(connection, id);
   if (!push(connection, { kind: 'add', id, address, port, tries: 0, nextAt: now }, now)) return;
   connection.host.emit({
     type: 'address-announced',
@@ -32,6 +33,16 @@ export function announceAddress(connection: ConnectionState, id: number, address
     address: formatAddress(address),
     port,
     byPeer: false,
+  });
+}
+
+/** An id is in use again: a removal that is still being repeated would close what uses it (RFC 8684 §3.4.2). */
+export function takeBackRemoval(connection: ConnectionState, id: number): void {
+  if (connection.announcements === null) return;
+  connection.announcements = connection.announcements.flatMap((pending) => {
+    if (pending.kind !== 'remove' || !pending.ids.includes(id)) return [pending];
+    const ids = pending.ids.filter((other) => other !== id);
+    return ids.length === 0 ? [] : [{ ...pending, ids }];
   });
 }
 
@@ -49,6 +60,7 @@ export function withdrawIds(connection: ConnectionState, addressIds: readonly nu
   if (connection.mode !== MODE.mptcp || connection.phase === PHASE.closed || addressIds.length === 0) return;
   connection.announcements = connection.announcements?.filter((pending) => pending.kind !== 'add' || !addressIds.includes(pending.id)) ?? null;
   for (const subflow of connection.subflows.filter((one) => addressIds.includes(one.localId))) {
+    subflow.withdrawn = true;
     reinjectSubflow(subflow, 'closed', now);
     resetSubflow(subflow, RESET_REASON.unspecified, false, now);
   }
@@ -232,9 +244,4 @@ function push(connection: ConnectionState, pending: PendingAnnouncement, now: nu
 function isSame(one: PendingAnnouncement, other: PendingAnnouncement): boolean {
   if (one.kind !== other.kind || one.id !== other.id) return false;
   return one.kind !== 'remove' || other.kind !== 'remove' || (one.ids.length === other.ids.length && one.ids.every((id) => other.ids.includes(id)));
-}
-
-/** Whether an announcement or a removal is about an id. */
-function names(pending: PendingAnnouncement, id: number): boolean {
-  return pending.kind === 'remove' ? pending.ids.includes(id) : pending.id === id;
 }

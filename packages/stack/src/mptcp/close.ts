@@ -143,15 +143,15 @@ export function closeSubflow(subflow: SubflowState, reason: CloseReason, now: nu
   abort(subflow.tcb, reason, now);
 }
 
-/** No established subflow is left; attempts at new ones may be under way. */
-export function lastSubflowGone(connection: ConnectionState, reason: CloseReason, now: number): void {
+/** No established subflow is left; attempts at new ones may be under way. `waits`: another is worth waiting for even when none is tried. */
+export function lastSubflowGone(connection: ConnectionState, reason: CloseReason, waits: boolean, now: number): void {
   if (connection.mode === MODE.tcp || !connection.confirmed) {
     const done = reason === 'normal' || (connection.receiveEnded && connection.sendClosed && connection.dataUna === connection.sendBuffer.end);
     closed(connection, done ? 'normal' : reason, now);
     return;
   }
   const retries = connection.subflows.length > 0 || (connection.pathManager !== null && (connection.pathManager.deadline?.() ?? 0) !== 0);
-  if (!retries && (connection.active || reason === 'normal' || reason === 'aborted')) {
+  if (!waits && !retries && (connection.active || reason === 'normal' || reason === 'aborted')) {
     abortConnection(connection, reason === 'normal' ? 'reset' : reason, now);
     return;
   }

@@ -1,6 +1,7 @@
 /** MP_CAPABLE and MP_JOIN handshakes (RFC 8684 §3.1, §3.2; RFC 6824 §3.1, §3.2). */
 import { CAPABLE_FLAG, FLAG, formatEndpoint, RESET_REASON } from '@subflow/wire';
 import type { MpJoinAck, MpJoinSynAck, Segment, U64 } from '@subflow/wire';
+import { takeBackRemoval } from './address.ts';
 import { limitHalfClose, resetSubflow } from './close.ts';
 import { fallBack } from './fallback.ts';
 import { joinHmac, keyMaterial, sameBytes, shiftedBy } from './keys.ts';
@@ -318,6 +319,7 @@ export function openJoin(connection: ConnectionState, request: JoinRequest, now:
   const subflow = host.openSubflow(connection, origin, { local, localPort: 0, remote, remotePort, device }, now);
   if (subflow === null) return null;
   subflow.localNonce = host.random32();
+  takeBackRemoval(connection, localId);
   connection.addSubflow(subflow);
   announceCreated(subflow, now);
   openActive(subflow.tcb, now);

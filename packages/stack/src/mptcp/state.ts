@@ -420,6 +420,8 @@ export class SubflowState implements ManagedSubflow {
   peerResetTransient = false;
 
   // Path removal and silence.
+  /** Its local address was withdrawn (REMOVE_ADDR). */
+  withdrawn = false;
   condemnedAt = 0;
   silenceProbes = 0;
   probedFrom = 0;

@@ -201,7 +201,9 @@ export class Subflow extends SubflowState implements TcpUser {
     if (connection.phase === PHASE.closed) {
       if (connection.subflows.length === 0) connection.closeAt = connection.fastcloseAt = 0;
     } else if (!connection.subflows.some((other) => other.established)) {
-      lastSubflowGone(connection, reason, now);
+      // Its address is gone, not the peer: another address, or the same one again, may go on (break before make).
+      const waits = this.withdrawn && reason === 'aborted';
+      lastSubflowGone(connection, waits ? 'timeout' : reason, waits, now);
     }
     connection.reschedule();
   }
