@@ -175,8 +175,11 @@ describeSystem('a kernel connection with checksums, an announced address and its
     await new Promise((resolve) => dump.stderr!.once('data', resolve));
     const iperf = world.start('server', 'mptcpize', ['run', 'iperf3', '-s', '-1']);
     await new Promise((resolve) => setTimeout(resolve, 700));
-    const running = world.run('client', 'mptcpize', ['run', 'iperf3', '-c', addressesOfPath(0).server, '-t', '2', '-b', '8M']);
-    await new Promise((resolve) => setTimeout(resolve, 1300));
+    const before = (await readCounters(world)).get('client lte')!.tx;
+    const running = world.run('client', 'mptcpize', ['run', 'iperf3', '-c', addressesOfPath(0).server, '-t', '3', '-b', '8M']);
+    // Both connections of iperf3 have joined over the announced address: two handshakes.
+    await until(async () => (await readCounters(world)).get('client lte')!.tx > before + 300);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
     world.server.run('ip', 'mptcp', 'endpoint', 'delete', 'id', '9');
     const { code, stderr } = await running;
     expect(code, stderr).toBe(0);
