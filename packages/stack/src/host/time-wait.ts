@@ -100,7 +100,8 @@ export function judgeTimeWait(entry: TimeWait, segment: Segment): TimeWaitVerdic
 /** All connections of a host in TIME-WAIT, the oldest first: every one waits the same time. */
 export class TimeWaitTable {
   size = 0;
-  // A list through the entries: in order of `filedAt`, which is not later than `expiresAt`.
+  // A list through the entries, in order of `filedAt` but for those that were restarted: they go to the end when their first
+  // time is over, and may stay a little longer than their second.
   private first: TimeWait | null = null;
   private last: TimeWait | null = null;
   private readonly duration: number;

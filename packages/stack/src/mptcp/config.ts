@@ -61,7 +61,7 @@ export interface MptcpConfig {
   opportunisticRetransmission: boolean;
   /** Halve the window of the subflow that blocks the shared window (same paper). */
   penalisation: boolean;
-  /** Coupled congestion control: none, lia, olia, balia, wvegas, or a factory of your own. `none` leaves each subflow to the host's controller. */
+  /** Coupled congestion control: none, lia, olia, balia, wvegas, or a factory. `none` leaves each subflow to the host's controller. */
   coupled: string | CoupledFactory;
   scheduler: SchedulerFactory;
   pathManager: PathManagerFactory;

@@ -53,7 +53,7 @@ export function processAck(tcb: Tcb, accepted: Accepted, now: number): void {
     queue.acknowledge(acked, sample);
     tcb.sndUna = acked;
   }
-  // Old, but not too old: overtaken on the way. It says nothing new.
+  // Old, but not too old: overtaken on the way. Only its SACK blocks say something.
   if (acked < tcb.sndUna) return;
   const closed = tcb.sndWnd === 0;
   const windowChanged = updateWindow(tcb, accepted);

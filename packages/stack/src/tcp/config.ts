@@ -35,7 +35,7 @@ export interface TcpConfig {
   /** Ask for ECN when connecting (RFC 3168 §6.1.1); it is always accepted when asked for. */
   ecn: boolean;
   nagle: boolean;
-  /** A name (cubic, newreno, bbr) or a factory of your own. */
+  /** A name (cubic, newreno, bbr) or a factory. */
   congestion: string | CongestionFactory;
   /** Challenge ACKs per second and host (RFC 5961 §7). */
   challengeAckLimit: number;

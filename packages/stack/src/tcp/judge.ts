@@ -92,7 +92,7 @@ function outside(tcb: Readonly<Tcb>, segment: Segment, dataPosition: number, end
   const reason = 'tcp-out-of-window';
   // A keepalive or window probe: below RCV.NXT by one, with or without an octet (RFC 9293 §3.8.4, §3.8.6.1).
   if (dataPosition === rcvNxt - 1 && payloadLength <= 1) return { ...answer(reason, 'probe'), fin };
-  // Of the last window: a retransmission of what we have, and reported as such. Text from further away is no peer's of ours.
+  // Of the last window: a retransmission of what we have, and reported as such. What comes from further away, no peer has sent now.
   if (end <= rcvNxt && payloadLength > 0 && isRecent(tcb, dataPosition)) {
     const right = Math.min(rcvNxt, dataPosition + payloadLength);
     return { kind: 'answer', reason: 'tcp-duplicate', budget: 'duplicate', left: dataPosition, right, fin };

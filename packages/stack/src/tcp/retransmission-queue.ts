@@ -8,7 +8,7 @@
  * - `inFlight`, `lostBytes`, `sackedBytes` are the sums of these lengths.
  *
  * No operation costs more than the records that change state in it, times a logarithm: a peer cannot make work by what it
- * SACKs (CVE-2019-11478).
+ * SACKs (CVE-2019-11478). Only `renege`, once for each timeout, goes through everything that has been sent.
  */
 import { addInterval, IntervalList } from '../intervals.ts';
 import type { Interval } from '../intervals.ts';

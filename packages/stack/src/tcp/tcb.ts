@@ -172,7 +172,7 @@ export class Tcb implements Demultiplexed {
   keepaliveCount = 0;
   synCount = 0;
   timeouts = 0;
-  /** When the oldest unacknowledged data was first sent; 0 when none is. */
+  /** Since when something has been unacknowledged without progress; 0 when nothing is. */
   unackedSince = 0;
   lastReceivedAt = 0;
   lastSentAt = 0;

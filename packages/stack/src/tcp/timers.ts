@@ -10,7 +10,7 @@ import type { Tcb } from './tcb.ts';
 /** RFC 9293 §3.8.6.2.1: 0.1 to 1 s. */
 const OVERRIDE_TIMEOUT = 200_000;
 
-/** The earliest deadline of the connection and its user, 0 when there is none. */
+/** The earliest deadline of a control block, 0 when there is none. */
 export function nextDeadline(tcb: Tcb): number {
   let at = earlier(tcb.retransmitAt, tcb.probeAt);
   at = earlier(at, tcb.reorderAt);

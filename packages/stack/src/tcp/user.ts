@@ -60,7 +60,7 @@ export interface TcpUser {
   onEstablished(now: number): void;
   /** Bytes up to `position` are acknowledged. */
   onAcknowledged(position: number, now: number): void;
-  /** The peer's window or congestion state changed, or a retransmission timed out. */
+  /** The retransmission timer has expired, for the `consecutive`th time in a row. */
   onTimeout(consecutive: number, now: number): void;
   onFin(now: number): void;
   onClosed(reason: CloseReason, now: number): void;
