@@ -127,6 +127,9 @@ export function isLucky(tcb: Tcb, { seq, ack, flags, payload }: Forged, state: n
   const flight = tcb.sndNxt - tcb.sndUna;
   // To a port that listens, the very ACK that began a connection may begin it once more: its number is a cookie (RFC 4987 §3.6).
   if (state === STATE.closed) return opens || (acks && !rst && ((seq - tcb.irs) | 0) === 1 && ((ack - tcb.iss) | 0) === 1);
+  // Half open, what acknowledges too much draws RST <SEQ=SEG.ACK> (RFC 9293 §3.10.7.3, §3.10.7.4): a little beyond, that is the
+  // number which the peer expects a moment later.
+  if ((state === STATE.synSent || state === STATE.synReceived) && acks && !rst && acked > flight && acked < 2 ** 24) return true;
   // A SYN alone is a simultaneous open (RFC 9293 §3.5): anybody may send it.
   if (state === STATE.synSent) return acks ? acked > 0 && acked <= flight : opens;
   // From TIME-WAIT a SYN may begin anew (RFC 9293 §3.6.1), and the FIN again restarts it.

@@ -53,7 +53,7 @@ describe('the state of a connection', () => {
 });
 
 describe('a lucky guess', () => {
-  const tcb = { state: STATE.established, iss: 1000, irs: -5, sndUna: 10, sndNxt: 20, rcvNxt: 100, rcvEdge: 400 } as unknown as Tcb;
+  const tcb = { state: STATE.established, iss: 1000, irs: -5, sndUna: 10, sndNxt: 20, rcvNxt: 100, rcvEdge: 400, maxSndWnd: 500 } as unknown as Tcb;
   const at = (seq: number, ack: number, flags: number = FLAG.ack, payload = 0): Forged => ({
     seq: (-5 + seq) >>> 0,
     ack: (1000 + ack) >>> 0,

@@ -24,13 +24,18 @@ export function drawTimeline(world: World): Timeline {
   begin(world, timeline);
   drawCuts(world, timeline);
   drawApplication(world, timeline);
-  const { client, boxes } = world;
-  if (timeline.violent || boxes.some((box) => !box.harmless)) {
-    // Who has nothing to send learns only by a keepalive that the peer is gone without a word (RFC 9293 §3.8.4).
-    agenda.at(timeline.start + SILENT_FOR, (now) => {
-      for (const { node } of [client, server]) {
-        for (const connection of node.host.connections.values()) connection.configure({ keepaliveIdle: 60 * SECOND }, now);
-        node.pump();
+  const { client } = world;
+  // Who has nothing to send learns only by a keepalive that the peer is gone without a word (RFC 9293 §3.8.4); but two that
+  // are both there must need none.
+  for (let i = 1; i <= 3; i++) {
+    agenda.at(timeline.start + i * SILENT_FOR, (now) => {
+      for (const [side, other] of [
+        [client, server],
+        [server, client],
+      ] as const) {
+        if (other.connection !== null && other.closed === null) continue;
+        for (const connection of side.node.host.connections.values()) connection.configure({ keepaliveIdle: 60 * SECOND }, now);
+        side.node.pump();
       }
     });
   }
