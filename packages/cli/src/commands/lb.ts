@@ -63,9 +63,8 @@ async function run(flags: Flags): Promise<void> {
         : `${new Date().toISOString().slice(11, 23)} ${type}: ${text}\n`,
     );
   };
-  const daemon = await Daemon.start(config, (event) => say(event.type, event.text));
-  say('ready', `${config.services.map((one) => one.name).join(', ')} on ${config.dataPlane}; Ctrl-C ends it`);
-  await new Promise<void>((resolve) => {
+  // Before anything is changed: who ends it while it starts gets everything back, too.
+  const stopped = new Promise<void>((resolve) => {
     const alive = setInterval(() => {}, 60_000);
     const stop = (): void => {
       clearInterval(alive);
@@ -74,6 +73,9 @@ async function run(flags: Flags): Promise<void> {
     process.once('SIGINT', stop);
     process.once('SIGTERM', stop);
   });
+  const daemon = await Daemon.start(config, (event) => say(event.type, event.text));
+  say('ready', `${config.services.map((one) => one.name).join(', ')} on ${config.dataPlane}; Ctrl-C ends it`);
+  await stopped;
   await daemon.close(flags.keep === true);
   say('ended', flags.keep === true ? 'the data plane goes on' : 'everything is as it was');
   // What a store's library keeps open would keep us.

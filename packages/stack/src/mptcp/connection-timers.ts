@@ -5,9 +5,10 @@ import { armDataRetransmission } from './data-ack.ts';
 import { sendDataFin } from './data-fin.ts';
 import { dataLevelStalled } from './fallback.ts';
 import { checkSilence, fireSubflowTimers, subflowDeadline } from './liveness.ts';
-import { headInFlight, REINJECTED_HEAD, reinjectHead } from './reinjection.ts';
+import { headHeld, reinjectAnywhere, REINJECTED_HEAD, reinjectHead } from './reinjection.ts';
 import { PHASE } from './state.ts';
 import type { ConnectionState } from './state.ts';
+import { wakeSenders } from './wake.ts';
 import { abort } from '../tcp/close.ts';
 import { earlier } from '../tcp/timers.ts';
 
@@ -58,14 +59,18 @@ function due(at: number, now: number): boolean {
 /** No data-level progress for a while (RFC 8684 §3.3.6). */
 function dataTimeout(connection: ConnectionState, now: number): void {
   connection.dataRetransmitAt = 0;
-  const inFlight = headInFlight(connection);
+  const held = headHeld(connection);
   // What a subflow is still sending counts against that subflow's limit, which a closed window does not reach.
-  if (!inFlight && connection.subflows.length > 0 && connection.dataTimeouts >= connection.host.mptcp.maxDataRetransmits) {
+  if (!held && connection.subflows.length > 0 && connection.dataTimeouts >= connection.host.mptcp.maxDataRetransmits) {
     abortConnection(connection, 'timeout', now);
     return;
   }
   if (connection.subflows.length > 0) connection.dataTimeouts++;
-  if (!inFlight) {
+  if (!held && connection.reinjections !== null) {
+    // The subflow that was to be avoided has delivered its copy for nothing: where it is the only one, it sends another.
+    reinjectAnywhere(connection);
+    wakeSenders(connection);
+  } else if (!held) {
     if (dataLevelStalled(connection, now)) return;
     connection.dataRecoveryPoint = connection.dataNxt;
     reinjectHead(connection, REINJECTED_HEAD, now);

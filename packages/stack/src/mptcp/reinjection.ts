@@ -51,8 +51,19 @@ export const REINJECTED_HEAD = 65536;
 
 /** Whether some subflow still works on the first unacknowledged byte. */
 export function headInFlight(connection: ConnectionState): boolean {
+  return connection.reinjections !== null || headHeld(connection);
+}
+
+/** Nothing that is queued waits for another subflow any more. */
+export function reinjectAnywhere(connection: ConnectionState): void {
+  const { reinjections } = connection;
+  if (reinjections === null) return;
+  for (const range of reinjections) range.avoid = null;
+}
+
+/** Whether a subflow still has the first unacknowledged byte to deliver. */
+export function headHeld(connection: ConnectionState): boolean {
   const head = connection.dataUna;
-  if (connection.reinjections !== null) return true;
   for (const subflow of connection.subflows) {
     for (const record of subflow.tcb.queue) {
       if (!(record.tag instanceof Mapping)) continue;
