@@ -24,7 +24,9 @@ export function drawTimeline(world: World): Timeline {
   begin(world, timeline);
   drawCuts(world, timeline);
   drawApplication(world, timeline);
-  const { client } = world;
+  const { client, boxes } = world;
+  // A box that answers for the other end may have lost what it answered for.
+  const between = boxes.length > 0 && (timeline.violent || boxes.some((box) => !box.harmless));
   // Who has nothing to send learns only by a keepalive that the peer is gone without a word (RFC 9293 §3.8.4); but two that
   // are both there must need none.
   for (let i = 1; i <= 3; i++) {
@@ -33,7 +35,7 @@ export function drawTimeline(world: World): Timeline {
         [client, server],
         [server, client],
       ] as const) {
-        if (other.connection !== null && other.closed === null) continue;
+        if (!between && other.connection !== null && other.closed === null) continue;
         for (const connection of side.node.host.connections.values()) connection.configure({ keepaliveIdle: 60 * SECOND }, now);
         side.node.pump();
       }
