@@ -49,13 +49,14 @@ function bytes(world: World, timeline: Timeline): string[] {
 }
 
 /**
- * A handshake may run out of tries by loss alone, on either side (version 1: the keys are on the third ACK only), and a server that keeps no state does not repeat its SYN+ACK. Such a
- * server also knows nothing of a client whose third packet never came, and resets it after a minute.
+ * A handshake may run out of tries by loss alone, on either side (version 1: the keys are on the third ACK only), and a
+ * server that keeps no state does not repeat its SYN+ACK. Such a server also knows nothing of a client whose third packet
+ * never came, and resets it after a minute.
  */
 function unlucky({ client, server, paths, settings }: World): boolean {
   const damage = paths
     .flatMap((path) => [path.forward, path.backward])
     .some((one) => one.counters.corrupted > 0 || Object.values(one.counters.dropped).some((count) => count > 0));
   const forgotten = damage && settings.mptcp.synCookies === 'always' && server.connection === null;
-  return forgotten || [client, server].some((side) => side.closed === 'timeout' && side.connection?.wasOpen === false);
+  return forgotten || [client, server].some((side) => side.closed === 'timeout' && side.connection?.wasOpen !== true);
 }
