@@ -58,5 +58,5 @@ function unlucky({ client, server, paths, settings }: World): boolean {
     .flatMap((path) => [path.forward, path.backward])
     .some((one) => one.counters.corrupted > 0 || Object.values(one.counters.dropped).some((count) => count > 0));
   const forgotten = damage && settings.mptcp.synCookies === 'always' && server.connection === null;
-  return forgotten || [client, server].some((side) => side.closed === 'timeout' && side.connection?.wasOpen !== true);
+  return forgotten || (damage && [client, server].some((side) => side.closed === 'timeout' && side.connection?.wasOpen !== true));
 }
